@@ -1,0 +1,1 @@
+"""The seeded city: everything that a demonstration shows, invented."""

@@ -1,0 +1,120 @@
+"""Which children stand on the places of the plan."""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from datetime import date, timedelta
+from typing import Final, NamedTuple
+
+from app.demo.introductions import PlannedPlace
+from app.demo.people import DemoStudent
+from app.demo.schools import RESERVED_AUTHORITY, DemoSchool
+from app.demo.story import Story
+
+FEWEST: Final = 10
+"""Fewer registered children than this in a stage of a county, and none of them is introduced."""
+
+# Where a stage has run out of children, another with the same yearly need steps in, then any.
+_INSTEAD: Final[dict[str, str]] = {"P": "PXCGZ", "X": "XPCGZ", "C": "CXGZP", "G": "GZCXP", "Z": "ZGCXP"}
+
+
+class Candidate(NamedTuple):
+    student_id: int
+    stage: str
+    authority: str
+    reserved: bool
+    level_from: date
+
+
+class Candidates:
+    """Gathers those who may be introduced while the people are made, chunk by chunk."""
+
+    def __init__(self, schools: list[DemoSchool]) -> None:
+        self._schools = {school.id: school for school in schools}
+        self._registered: Counter[tuple[str, str]] = Counter()
+        self._severe: list[Candidate] = []
+
+    def add(self, students: Iterable[DemoStudent]) -> None:
+        for student in students:
+            school = self._schools[student.school_id]
+            self._registered[school.authority, student.stage] += 1
+            if student.level == "severe" and student.account_number:
+                self._severe.append(
+                    Candidate(
+                        student.id, student.stage, school.authority, school.reserved, student.level_from
+                    )
+                )
+
+    def usable(self) -> list[Candidate]:
+        return [c for c in self._severe if self._registered[c.authority, c.stage] >= FEWEST]
+
+
+def choose_students(story: Story, candidates: list[Candidate]) -> dict[tuple[int, int], int]:
+    """A student for every (introduction, place): one whose level was known when it was composed. Whom
+    nobody sponsored comes first the next time; who was sponsored does not come again."""
+    ordered = sorted(candidates, key=lambda c: (_mixed(c.student_id), c.student_id))
+    special = [c for c in ordered if c.reserved] + [
+        c for c in ordered if c.authority == RESERVED_AUTHORITY and not c.reserved
+    ]
+    open_to: dict[str, deque[Candidate]] = {stage: deque() for stage in _INSTEAD}
+    for candidate in ordered:
+        # The demo school's own are kept for the places that ask for them.
+        if not candidate.reserved:
+            open_to[candidate.stage].append(candidate)
+    kept = [c for c in ordered if c.reserved]
+    chosen: dict[tuple[int, int], int] = {}
+    taken: set[int] = set()
+    for introduction in story.introductions:
+        known_by = introduction.published_on - timedelta(days=4)
+        again: list[Candidate] = []
+        for place in sorted(introduction.places, key=lambda p: (not p.where, p.number)):
+            found = _special(place, special, taken, known_by) if place.where else None
+            found = found or _next(place.stage, open_to, taken, known_by)
+            found = found or next((c for c in kept if _fits(c, taken, known_by)), None)
+            if found is None:
+                raise ValueError("the city is too small for its introductions")
+            taken.add(found.student_id)
+            chosen[introduction.number, place.number] = found.student_id
+            if place.sponsor is None:
+                again.append(found)
+        for candidate in again:
+            taken.discard(candidate.student_id)
+            open_to[candidate.stage].appendleft(candidate)
+    return chosen
+
+
+def _mixed(number: int) -> float:
+    return number * 0.7548776662466927 % 1.0
+
+
+def _fits(candidate: Candidate, taken: set[int], known_by: date) -> bool:
+    return candidate.student_id not in taken and candidate.level_from <= known_by
+
+
+def _special(
+    place: PlannedPlace, special: list[Candidate], taken: set[int], known_by: date
+) -> Candidate | None:
+    return next(
+        (
+            candidate
+            for candidate in special
+            if _fits(candidate, taken, known_by)
+            and (candidate.reserved if place.where == "school" else not candidate.reserved)
+            and candidate.stage in (place.stage if place.where == "county" else "XC")
+        ),
+        None,
+    )
+
+
+def _next(
+    stage: str, open_to: dict[str, deque[Candidate]], taken: set[int], known_by: date
+) -> Candidate | None:
+    for other in _INSTEAD[stage]:
+        queue = open_to[other]
+        for _ in range(len(queue)):
+            candidate = queue.popleft()
+            if candidate.student_id in taken:
+                continue
+            if candidate.level_from <= known_by:
+                return candidate
+            queue.append(candidate)
+    return None

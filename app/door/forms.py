@@ -1,0 +1,208 @@
+"""Forms: what was posted, checked, bound to a model, and shown again as typed when it cannot be taken.
+
+A form page has the same address for GET and POST. The token proves that the form came from our own page for this
+very browser, and does its work once.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import struct
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.orm import Session
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from app.config import Settings, index_key_bytes
+from app.core.errors import DomainError, Invalid, NotPermitted
+from app.core.i18n import Message, _m
+from app.door.cookies import session_cookie
+from app.door.kept import TOKEN_FIELD
+
+ANONYMOUS_COOKIE = "visitor"
+_TOKEN_SECONDS = 12 * 3600
+_FIELDS = 1_000
+M = TypeVar("M", bound=BaseModel)
+Redraw = Callable[[Session, "Submitted"], Response]
+
+
+@dataclass
+class Submitted:
+    """A form as posted (or still blank): raw texts by field, files, and the sentences beside the fields."""
+
+    request: Request
+    values: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, UploadFile] = field(default_factory=dict)
+    errors: dict[str, Message] = field(default_factory=dict)
+    message: Message | None = None
+    action: str = ""
+    redraw: Redraw | None = None
+
+    @property
+    def token(self) -> str:
+        return make_token(self.request)
+
+    def get(self, name: str, default: str = "") -> str:
+        value = self.values.get(name, default)
+        return value[-1] if isinstance(value, list) else str(value)
+
+    def many(self, name: str) -> list[str]:
+        value = self.values.get(name, [])
+        return list(value) if isinstance(value, list) else [str(value)]
+
+    def bind(self, model: type[M]) -> M:
+        """The values as `model`; blank texts count as not given. Raises Invalid with a sentence per field."""
+        known = model.model_fields
+        given = {}
+        for name, value in self.values.items():
+            cleaned = [item for item in value if item.strip()] if isinstance(value, list) else value.strip()
+            if cleaned:
+                given[name] = cleaned
+        for name, info in known.items():
+            if _wants_list(info.annotation) and isinstance(given.get(name), str):
+                given[name] = [given[name]]
+        try:
+            return model.model_validate(given)
+        except ValidationError as error:
+            raise Invalid(
+                _m("Some fields need another look. What you typed is kept."), fields=sentences(error)
+            ) from None
+
+    def refuse(self, error: DomainError) -> None:
+        """Take over a refusal, to be shown on the form's own page."""
+        self.errors.update(error.fields)
+        self.message = error.message
+
+
+def _wants_list(annotation: Any) -> bool:
+    return getattr(annotation, "__origin__", None) in (list, tuple, set, frozenset)
+
+
+def sentences(error: ValidationError) -> dict[str, Message]:
+    """Pydantic's findings as sentences; its own texts are English only and may echo the input."""
+    found: dict[str, Message] = {}
+    for item in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in item["loc"]) or "form"
+        found.setdefault(name, _sentence(item))
+    return found
+
+
+def _sentence(item: Any) -> Message:
+    kind: str = item["type"]
+    context = item.get("ctx", {})
+    cause = context.get("error")
+    if kind == "value_error" and cause is not None:
+        said = getattr(cause, "message", None)
+        if isinstance(said, Message):
+            return said
+    limits = {
+        key: context[key] for key in ("min_length", "max_length", "ge", "le", "gt", "lt") if key in context
+    }
+    match kind:
+        case "missing":
+            return _m("This field is needed.")
+        case "string_too_long":
+            return _m("At most %(n)s characters.", n=limits["max_length"])
+        case "string_too_short":
+            return _m("At least %(n)s characters.", n=limits["min_length"])
+        case "int_parsing" | "int_type" | "int_from_float":
+            return _m("Write a whole number in digits.")
+        case "date_parsing" | "date_from_datetime_parsing" | "date_type" | "date_from_datetime_inexact":
+            return _m("Write a date as year-month-day, for example 2026-09-01.")
+        case "greater_than_equal" | "greater_than":
+            return _m("The number is too small.")
+        case "less_than_equal" | "less_than":
+            return _m("The number is too large.")
+        case "enum" | "literal_error":
+            return _m("Choose one of the options.")
+        case "extra_forbidden":
+            return _m("This field does not belong to the form. Load the page again.")
+    return _m("This value cannot be taken. Check it, please.")
+
+
+def blank(request: Request, **values: Any) -> Submitted:
+    """A form that nobody has filled in yet, perhaps with values to begin with."""
+    kept: dict[str, Any] = getattr(request.state, "kept_values", None) or {}
+    return Submitted(request, values={**values, **kept}, action=str(request.url.path))
+
+
+async def _submitted(request: Request) -> Submitted:
+    data = await request.form(max_fields=_FIELDS, max_files=4, max_part_size=2 * 1024 * 1024)
+    values: dict[str, Any] = {}
+    files: dict[str, UploadFile] = {}
+    for name in data:
+        items = data.getlist(name)
+        texts = [item for item in items if isinstance(item, str)]
+        uploads = [item for item in items if isinstance(item, UploadFile) and item.filename]
+        if texts:
+            values[name] = texts[0] if len(texts) == 1 else texts
+        if uploads:
+            files[name] = uploads[0]
+    token = values.pop(TOKEN_FIELD, "")
+    form = Submitted(request, values=values, files=files, action=str(request.url.path))
+    request.state.form = form
+    if not isinstance(token, str) or not token_holds(request, token):
+        raise NotPermitted(
+            _m(
+                "This form is too old, or comes from another page. Load the page again and send it once more."
+            ),
+            code="form_token",
+        )
+    request.state.form_used = token
+    return form
+
+
+Form = Annotated[Submitted, Depends(_submitted)]
+FORM = _submitted
+
+
+def done(request: Request, location: str) -> RedirectResponse:
+    """303 to the page that shows the result; a second post of the same form goes there too."""
+    request.state.result_location = location
+    return RedirectResponse(location, status_code=303)
+
+
+def _binding(request: Request) -> bytes:
+    settings: Settings = request.app.state.settings
+    sid = request.cookies.get(session_cookie(settings), "")
+    if sid:
+        return b"s" + sid.encode()
+    visitor = request.cookies.get(ANONYMOUS_COOKIE) or str(getattr(request.state, "new_visitor", ""))
+    return b"v" + visitor.encode()
+
+
+def make_token(request: Request) -> str:
+    """A fresh token for a form on the page that is being drawn."""
+    settings: Settings = request.app.state.settings
+    known = {session_cookie(settings), ANONYMOUS_COOKIE} & request.cookies.keys()
+    if not known and not getattr(request.state, "new_visitor", ""):
+        request.state.new_visitor = secrets.token_urlsafe(16)
+    body = secrets.token_bytes(12) + struct.pack(">I", int(time.time()))
+    return urlsafe_b64encode(body + _mac(settings, _binding(request), body)).decode()
+
+
+def token_holds(request: Request, token: str) -> bool:
+    try:
+        raw = urlsafe_b64decode(token.encode())
+    except ValueError:
+        return False
+    if len(raw) != 32:
+        return False
+    body, mac = raw[:16], raw[16:]
+    age = time.time() - struct.unpack(">I", body[12:])[0]
+    settings: Settings = request.app.state.settings
+    return -60 <= age <= _TOKEN_SECONDS and hmac.compare_digest(mac, _mac(settings, _binding(request), body))
+
+
+def _mac(settings: Settings, binding: bytes, body: bytes) -> bytes:
+    key = hmac.digest(index_key_bytes(settings), b"form-token", "sha256")
+    return hmac.digest(key, binding + b"\x00" + body, "sha256")[:16]

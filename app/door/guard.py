@@ -1,0 +1,198 @@
+"""The outermost layer of every request: trace number, language, body limit, origin, headers, and no naked failure.
+
+Pure ASGI: a wrapper of Starlette's kind costs a third of a page.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.config import Settings
+from app.core import i18n
+from app.core.i18n import _m
+from app.door.errors import Draw, refusal
+from app.door.forms import ANONYMOUS_COOKIE
+
+log = structlog.get_logger("zhuxue.request")
+
+_UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_METHODS = _UNSAFE | {"GET", "HEAD", "OPTIONS"}
+_PUBLIC_CACHE = ("/static/",)
+_YEAR = 365 * 86400
+_ID_SHAPE = re.compile(r"\d{15,}")
+
+
+class BodyTooLarge(Exception):
+    """More bytes than this address takes."""
+
+
+class Guard:
+    """Wraps the whole application."""
+
+    def __init__(
+        self, app: ASGIApp, *, settings: Settings, draw: Draw, large_body: Callable[[str], bool]
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.draw = draw
+        self.large_body = large_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["trace"] = secrets.token_hex(8)
+        state["csp_nonce"] = secrets.token_urlsafe(16)
+        request = Request(scope, receive)
+        language = i18n.negotiate(
+            request.query_params.get("lang"),
+            request.cookies.get("lang"),
+            None,
+            headers.get("accept-language", ""),
+        )
+        token = i18n.locale.set(language)
+        started = time.perf_counter()
+        sent: list[int] = []
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                sent.append(message["status"])
+                self._headers(request, MutableHeaders(scope=message), language)
+            await send(message)
+
+        try:
+            problem = self._refuse(scope["method"], headers)
+            if problem is not None:
+                response: Response = await run_in_threadpool(self.draw, request, problem)
+                await response(scope, receive, send_guarded)
+            else:
+                await self._run(scope, receive, send_guarded, request, sent)
+        finally:
+            i18n.locale.reset(token)
+            # Path only: a query may hold what somebody searched for; a number of a person never belongs in a path.
+            log.info(
+                "request",
+                method=scope["method"],
+                path=_ID_SHAPE.sub("*", scope["path"]),
+                status=sent[0] if sent else 0,
+                ms=round((time.perf_counter() - started) * 1000, 1),
+                trace=state["trace"],
+            )
+
+    async def _run(
+        self, scope: Scope, receive: Receive, send: Send, request: Request, sent: list[int]
+    ) -> None:
+        limit = (self.settings.upload_mb + 1) * 1024 * 1024 if self.large_body(scope["path"]) else 1024 * 1024
+        size = 0
+
+        async def receive_limited() -> Message:
+            nonlocal size
+            message = await receive()
+            if message["type"] == "http.request":
+                size += len(message.get("body", b""))
+                if size > limit:
+                    raise BodyTooLarge
+            return message
+
+        try:
+            length = Headers(scope=scope).get("content-length", "0")
+            if not length.isdecimal() or int(length) > limit:
+                raise BodyTooLarge
+            await self.app(scope, receive_limited, send)
+        except BodyTooLarge:
+            if not sent:
+                response = await run_in_threadpool(self.draw, request, refusal(413))
+                response.headers["Connection"] = "close"
+                await response(scope, receive, send)
+        except Exception as error:
+            # The last net. The error's text may hold what a person typed; its type and place are enough to find it.
+            log.critical(
+                "failure", trace=request.state.trace, error_type=type(error).__name__, where=_place(error)
+            )
+            if self.settings.demo and self.settings.log_level == "DEBUG":
+                log.exception("failure in detail")
+            if not sent:
+                try:
+                    response = await run_in_threadpool(self.draw, request, refusal(500))
+                except Exception:
+                    response = PlainTextResponse("500", status_code=500)
+                await response(scope, receive, send)
+
+    def _refuse(self, method: str, headers: Headers) -> Any:
+        if method not in _METHODS:
+            return refusal(405)
+        with_token = headers.get("authorization", "").startswith("Bearer ")
+        if method in _UNSAFE and not with_token and not self._same_origin(headers):
+            return refusal(
+                403,
+                _m("This request came from another site and was not carried out. Start from our own page."),
+                "origin",
+            )
+        return None
+
+    def _same_origin(self, headers: Headers) -> bool:
+        """The browser's own word on where the request comes from; without one it is refused."""
+        site = headers.get("sec-fetch-site")
+        if site is not None and site != "same-origin":
+            return False
+        origin = headers.get("origin")
+        if origin is None:
+            return site == "same-origin"
+        wanted = (
+            urlsplit(self.settings.public_url).netloc if self.settings.public_url else headers.get("host", "")
+        )
+        return bool(wanted) and urlsplit(origin).netloc == wanted
+
+    def _headers(self, request: Request, headers: MutableHeaders, language: str) -> None:
+        nonce = request.state.csp_nonce
+        headers["Content-Security-Policy"] = (
+            f"default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; style-src 'self'; img-src 'self' data:; "
+            "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
+            "object-src 'none'"
+        )
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "same-origin"
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+        headers["X-Frame-Options"] = "DENY"
+        if not self.settings.demo:
+            headers["Strict-Transport-Security"] = f"max-age={2 * _YEAR}; includeSubDomains"
+        if "cache-control" not in headers:
+            headers["Cache-Control"] = "no-store"
+        if not request.url.path.startswith(_PUBLIC_CACHE):
+            headers["Content-Language"] = i18n.LANGUAGE_TAGS[language]
+            headers.add_vary_header("Accept-Language, Cookie, Origin, Sec-Fetch-Site")
+        secure = "; Secure" if self.settings.cookies_secure else ""
+        if request.query_params.get("lang") in i18n.LOCALES:
+            headers.append(
+                "Set-Cookie", f"lang={language}; Path=/; Max-Age={_YEAR}; SameSite=Lax; HttpOnly{secure}"
+            )
+        visitor = getattr(request.state, "new_visitor", "")
+        if visitor:
+            headers.append(
+                "Set-Cookie", f"{ANONYMOUS_COOKIE}={visitor}; Path=/; SameSite=Lax; HttpOnly{secure}"
+            )
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trace.tb_lineno}"

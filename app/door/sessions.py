@@ -1,0 +1,99 @@
+"""The database sessions of a request. Returning commits, before the reply is sent; raising rolls back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from app.access.models import UsedForm
+from app.core import clock
+from app.core.crypto import token_hash
+from app.db import Database
+from app.door.side import do_side_writes, has_side_writes
+
+
+class AlreadyDone(Exception):
+    """This very form did its work before; `location` shows the result."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.location = location
+
+
+async def _write(request: Request) -> AsyncIterator[Session]:
+    database: Database = request.app.state.database
+    scope = database.write()
+    # Opening a session object touches no connection; its first statement, in the route's thread, does.
+    db = scope.__enter__()
+    try:
+        yield db
+    except BaseException as error:
+        await run_in_threadpool(_leave, scope, error)
+        raise
+    await run_in_threadpool(_finish, request, db, scope)
+
+
+def _finish(request: Request, db: Session, scope: object) -> None:
+    token: str | None = getattr(request.state, "form_used", None)
+    try:
+        if token:
+            db.add(UsedForm(token_hash=token_hash(token), location=_result(request), used_at=clock.now()))
+            try:
+                db.flush()  # a second post of the same form is refused here
+            except IntegrityError:
+                raise AlreadyDone("") from None
+    except BaseException as error:
+        _leave(scope, error)
+        raise
+    scope.__exit__(None, None, None)  # type: ignore[attr-defined] # a context manager
+    do_side_writes(request)
+
+
+def _leave(scope: object, error: BaseException) -> None:
+    try:
+        scope.__exit__(type(error), error, error.__traceback__)  # type: ignore[attr-defined] # a context manager
+    except BaseException as again:
+        if again is not error:
+            raise
+
+
+def _result(request: Request) -> str:
+    return str(getattr(request.state, "result_location", ""))[:400]
+
+
+def done_before(database: Database, token: str) -> str | None:
+    """Where the result of an earlier post of this form is shown."""
+    with database.read() as db:
+        return db.scalar(select(UsedForm.location).where(UsedForm.token_hash == token_hash(token)))
+
+
+async def _read(request: Request) -> AsyncIterator[Session]:
+    database: Database = request.app.state.database
+    with database.read() as db:
+        yield db
+    if has_side_writes(request):
+        await run_in_threadpool(do_side_writes, request)
+
+
+async def _snapshot(request: Request) -> AsyncIterator[Session]:
+    database: Database = request.app.state.database
+    with database.snapshot() as db:
+        yield db
+    if has_side_writes(request):
+        await run_in_threadpool(do_side_writes, request)
+
+
+Db = Annotated[Session, Depends(_write, scope="function")]
+ReadDb = Annotated[Session, Depends(_read, scope="function")]
+SnapshotDb = Annotated[Session, Depends(_snapshot, scope="function")]
+
+WRITES = _write
+READS = (_read, _snapshot)
+__all__ = ["READS", "WRITES", "AlreadyDone", "Db", "ReadDb", "SnapshotDb", "done_before"]

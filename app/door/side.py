@@ -1,0 +1,62 @@
+"""Side writes: read lines, last-seen, failed log-ins, refusals. Each in a short transaction of its own, after the
+request's own one is closed and before the reply leaves. If it fails, the reply is 503: no unrecorded read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+
+from app.audit.reads import note_reads
+from app.core.actor import Actor
+from app.core.errors import Unavailable
+from app.core.i18n import _m
+from app.db import Database
+
+SideWrite = Callable[[Session], None]
+
+
+def later(request: Request, write: SideWrite) -> None:
+    """Have `write` done when the request's own transaction is over, before the reply."""
+    if not hasattr(request.state, "side_writes"):
+        request.state.side_writes = []
+    request.state.side_writes.append(write)
+
+
+def note_read(
+    request: Request,
+    actor: Actor,
+    subjects: Iterable[str],
+    *,
+    kind: str = "student",
+    what: str,
+    reason: str = "",
+) -> None:
+    """`actor` is about to be shown these records of minors."""
+    wanted = list(subjects)
+    if wanted:
+        later(request, lambda db: note_reads(db, actor, wanted, kind=kind, what=what, reason=reason))
+
+
+def has_side_writes(request: Request) -> bool:
+    return bool(getattr(request.state, "side_writes", None))
+
+
+def do_side_writes(request: Request) -> None:
+    writes: list[SideWrite] = getattr(request.state, "side_writes", [])
+    request.state.side_writes = []
+    if not writes:
+        return
+    database: Database = request.app.state.database
+    try:
+        with database.write() as db:
+            for write in writes:
+                write(db)
+    except SQLAlchemyError as error:
+        raise Unavailable(
+            _m(
+                "The record of who read what could not be written, so nothing is shown. Try again in a minute."
+            )
+        ) from error

@@ -1,0 +1,1 @@
+"""Workbooks and files in and out; knows no domain."""

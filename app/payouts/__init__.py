@@ -1,0 +1,1 @@
+"""Payables, the gate before payment, payout batches, bank files, results and returns."""

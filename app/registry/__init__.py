@@ -1,0 +1,1 @@
+"""Authorities, schools, students and their families."""

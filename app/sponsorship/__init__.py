@@ -1,0 +1,1 @@
+"""Introductions, claims, agreements, remittances and direct disbursements."""
