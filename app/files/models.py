@@ -33,7 +33,9 @@ class StoredFile(Base):
     size: Mapped[int]
     sha256: Mapped[digest]
     place: Mapped[str] = mapped_column(BinaryText(80), unique=True)
-    account_id: Mapped[int | None] = mapped_column(Key, ForeignKey("account.id", ondelete="RESTRICT"), index=True)
+    account_id: Mapped[int | None] = mapped_column(
+        Key, ForeignKey("account.id", ondelete="RESTRICT"), index=True
+    )
     school_id: Mapped[int | None] = mapped_column(Key, ForeignKey("school.id", ondelete="RESTRICT"))
     sponsor_id: Mapped[int | None] = mapped_column(Key, ForeignKey("sponsor.id", ondelete="RESTRICT"))
     created_at: Mapped[moment_now]

@@ -37,7 +37,9 @@ class Job(Base):
     state: Mapped[str] = mapped_column(String(16), default=JobState.WAITING)
     payload: Mapped[bytes] = mapped_column(LargeBinary)
     key: Mapped[str | None] = mapped_column(BinaryText(120), unique=True)
-    account_id: Mapped[int | None] = mapped_column(Key, ForeignKey("account.id", ondelete="RESTRICT"), index=True)
+    account_id: Mapped[int | None] = mapped_column(
+        Key, ForeignKey("account.id", ondelete="RESTRICT"), index=True
+    )
     done: Mapped[int] = mapped_column(default=0)
     total: Mapped[int | None]
     cursor: Mapped[str] = mapped_column(Text, default="")

@@ -51,7 +51,9 @@ class Payable(Placed, Base):
     source_id: Mapped[int] = mapped_column(Key)
     student_id: Mapped[int] = mapped_column(Key, ForeignKey("student.id", ondelete="RESTRICT"), index=True)
     sponsor_id: Mapped[int | None] = mapped_column(Key, ForeignKey("sponsor.id", ondelete="RESTRICT"))
-    introduction_id: Mapped[int | None] = mapped_column(Key, ForeignKey("introduction.id", ondelete="RESTRICT"))
+    introduction_id: Mapped[int | None] = mapped_column(
+        Key, ForeignKey("introduction.id", ondelete="RESTRICT")
+    )
     amount_fen: Mapped[fen]
     term: Mapped[str] = mapped_column(BinaryText(6))
     due_on: Mapped[day]
@@ -83,7 +85,8 @@ class PayoutBatch(Base):
         CheckConstraint("(released_by IS NULL) = (released_at IS NULL)", name="released_stamped"),
         CheckConstraint("(reconciled_by IS NULL) = (reconciled_at IS NULL)", name="reconciled_stamped"),
         CheckConstraint(
-            "state NOT IN ('checked', 'released', 'reconciled') OR checked_by IS NOT NULL", name="checked_by_somebody"
+            "state NOT IN ('checked', 'released', 'reconciled') OR checked_by IS NOT NULL",
+            name="checked_by_somebody",
         ),
         CheckConstraint(
             "state NOT IN ('released', 'reconciled') OR released_by IS NOT NULL", name="released_by_somebody"
@@ -155,7 +158,9 @@ class PayoutLine(Placed, Base):
     returned_on: Mapped[date | None] = mapped_column(Date())
     repaired_at: Mapped[datetime | None] = mapped_column(Moment())
     repaired_by: Mapped[int | None] = mapped_column(Key, ForeignKey("person.id", ondelete="RESTRICT"))
-    replaces_id: Mapped[int | None] = mapped_column(Key, ForeignKey("payout_line.id", ondelete="RESTRICT"), unique=True)
+    replaces_id: Mapped[int | None] = mapped_column(
+        Key, ForeignKey("payout_line.id", ondelete="RESTRICT"), unique=True
+    )
 
 
 class PayoutFileKind(StrEnum):
@@ -208,7 +213,9 @@ class ResultRow(Base):
     bank_code: Mapped[str] = mapped_column(BinaryText(16), default="")
     bank_text: Mapped[str] = mapped_column(String(200), default="")
     outcome: Mapped[str] = mapped_column(String(16))
-    line_id: Mapped[int | None] = mapped_column(Key, ForeignKey("payout_line.id", ondelete="RESTRICT"), index=True)
+    line_id: Mapped[int | None] = mapped_column(
+        Key, ForeignKey("payout_line.id", ondelete="RESTRICT"), index=True
+    )
 
 
 APPEND_ONLY = (ResultRow.__table__,)

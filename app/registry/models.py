@@ -60,7 +60,9 @@ class AuthorityDivision(Base):
     __tablename__ = "authority_division"
 
     id: Mapped[pk]
-    authority_id: Mapped[int] = mapped_column(Key, ForeignKey("authority.id", ondelete="RESTRICT"), index=True)
+    authority_id: Mapped[int] = mapped_column(
+        Key, ForeignKey("authority.id", ondelete="RESTRICT"), index=True
+    )
     division_code: Mapped[str] = mapped_column(BinaryText(6))
     valid_from: Mapped[day]
     valid_to: Mapped[date | None] = mapped_column(Date())

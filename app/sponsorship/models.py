@@ -43,7 +43,9 @@ class Sponsor(Base):
     __table_args__ = (
         one_of("kind", SponsorKind),
         one_of("state", SponsorState),
-        CheckConstraint("(kind = 'organisation') = (credit_code IS NOT NULL)", name="credit_code_of_organisation"),
+        CheckConstraint(
+            "(kind = 'organisation') = (credit_code IS NOT NULL)", name="credit_code_of_organisation"
+        ),
     )
 
     id: Mapped[pk]
@@ -88,7 +90,10 @@ class Introduction(Base):
     """One round of introducing students to sponsors 推介期, numbered."""
 
     __tablename__ = "introduction"
-    __table_args__ = (one_of("state", IntroductionState), CheckConstraint("number > 0", name="number_positive"))
+    __table_args__ = (
+        one_of("state", IntroductionState),
+        CheckConstraint("number > 0", name="number_positive"),
+    )
 
     id: Mapped[pk]
     public_id: Mapped[public_id]
@@ -158,7 +163,9 @@ class Claim(Sponsored, Base):
     __table_args__ = (
         one_of("state", ClaimState),
         CheckConstraint("share_no >= 1", name="share_positive"),
-        Index("uq_claim_live", "place_id", "share_no", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
+        Index(
+            "uq_claim_live", "place_id", "share_no", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE
+        ),
         Index("ix_claim_state_until", "state", "held_until"),
     )
 
@@ -187,14 +194,19 @@ class Agreement(Sponsored, Base):
     """What sponsor and bureau agreed for one active claim: exactly one per claim."""
 
     __tablename__ = "agreement"
-    __table_args__ = (one_of("state", AgreementState), CheckConstraint("yearly_fen > 0", name="amount_positive"))
+    __table_args__ = (
+        one_of("state", AgreementState),
+        CheckConstraint("yearly_fen > 0", name="amount_positive"),
+    )
 
     id: Mapped[pk]
     public_id: Mapped[public_id]
     number: Mapped[str] = mapped_column(BinaryText(20), unique=True)
     claim_id: Mapped[int] = mapped_column(Key, ForeignKey("claim.id", ondelete="RESTRICT"), unique=True)
     place_id: Mapped[int] = mapped_column(Key, ForeignKey("place.id", ondelete="RESTRICT"), index=True)
-    receiving_account_id: Mapped[int] = mapped_column(Key, ForeignKey("receiving_account.id", ondelete="RESTRICT"))
+    receiving_account_id: Mapped[int] = mapped_column(
+        Key, ForeignKey("receiving_account.id", ondelete="RESTRICT")
+    )
     payment_reference: Mapped[str] = mapped_column(BinaryText(16), unique=True)
     desk_code: Mapped[str] = mapped_column(BinaryText(12))
     yearly_fen: Mapped[fen]
@@ -239,7 +251,8 @@ class Remittance(Sponsored, Base):
     __table_args__ = (
         CheckConstraint("amount_fen > 0", name="amount_positive"),
         CheckConstraint(
-            "allocated_fen >= 0 AND refunded_fen >= 0 AND allocated_fen + refunded_fen <= amount_fen", name="used_within"
+            "allocated_fen >= 0 AND refunded_fen >= 0 AND allocated_fen + refunded_fen <= amount_fen",
+            name="used_within",
         ),
     )
 
@@ -264,8 +277,12 @@ class Allocation(Base):
 
     id: Mapped[pk]
     public_id: Mapped[public_id]
-    remittance_id: Mapped[int] = mapped_column(Key, ForeignKey("remittance.id", ondelete="RESTRICT"), index=True)
-    instalment_id: Mapped[int] = mapped_column(Key, ForeignKey("instalment.id", ondelete="RESTRICT"), index=True)
+    remittance_id: Mapped[int] = mapped_column(
+        Key, ForeignKey("remittance.id", ondelete="RESTRICT"), index=True
+    )
+    instalment_id: Mapped[int] = mapped_column(
+        Key, ForeignKey("instalment.id", ondelete="RESTRICT"), index=True
+    )
     amount_fen: Mapped[fen]
     allocated_on: Mapped[day]
     recorded_at: Mapped[moment_now]
@@ -297,7 +314,9 @@ class DirectDisbursement(Placed, Sponsored, Base):
 
     id: Mapped[pk]
     public_id: Mapped[public_id]
-    instalment_id: Mapped[int] = mapped_column(Key, ForeignKey("instalment.id", ondelete="RESTRICT"), index=True)
+    instalment_id: Mapped[int] = mapped_column(
+        Key, ForeignKey("instalment.id", ondelete="RESTRICT"), index=True
+    )
     handed_on: Mapped[day]
     amount_fen: Mapped[fen]
     voucher_id: Mapped[int] = mapped_column(Key, ForeignKey("stored_file.id", ondelete="RESTRICT"))
