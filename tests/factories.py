@@ -113,10 +113,14 @@ def create_student(
 def create_guardian(db: Session, student: Student, **values: Any) -> Guardian:
     n = next(_numbers)
     number = make_identity_number("431199", date(1984, 5, 1) + timedelta(days=n % 300), n % 997 + 1)
-    guardian = Guardian(
-        **({"name": "盘大山", "document_number": number,
-            "document_index": blind_index("guardian_identity", f"1:{number}"), "document_mask": mask_id(number), "phone": "10087654321"} | values)
-    )  # fmt: skip
+    given = {
+        "name": "盘大山",
+        "document_number": number,
+        "document_index": blind_index("guardian_identity", f"1:{number}"),
+        "document_mask": mask_id(number),
+        "phone": "10087654321",
+    }
+    guardian = Guardian(**(given | values))
     db.add(guardian)
     db.flush()  # the key
     db.add(

@@ -1,4 +1,4 @@
-"""Signed-in browsers: opened by a log-in, found at each request, ended by the person, the clock or the administrator."""
+"""Signed-in browsers: opened by a log-in, found at each request, ended by the person, the clock or an administrator."""
 
 from __future__ import annotations
 
