@@ -40,6 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.pool import NullPool
 
 from app.config import bundled
 
@@ -325,22 +326,38 @@ def chain_lock(db: Session) -> None:
         db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CHAIN_LOCK})
 
 
+def stored_forms(dialect: str) -> tuple[Callable[[date], Any], Callable[[datetime], Any]]:
+    """How a driver takes a date and a moment: rows that another process prepares come in these forms."""
+    return (_sqlite_date, _sqlite_moment) if dialect == "sqlite" else (_as_it_is, _as_it_is)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 def bulk_insert(
-    db: Session, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]], *, batch: int = _BATCH
+    db: Session,
+    table: Table,
+    columns: Sequence[str],
+    rows: Iterable[tuple[Any, ...]],
+    *,
+    batch: int = _BATCH,
+    stored: bool = False,
 ) -> int:
     """Insert raw rows the fastest way of the engine; returns how many.
 
-    Values are as stored: envelopes as bytes, statuses as plain str, dates and moments as such.
+    Values are as stored: envelopes as bytes, statuses as plain str, dates and moments as such, or, with `stored`,
+    in the forms of `stored_forms`.
     """
     if db.get_bind().dialect.name == "postgresql":
         return _copy(db, table, columns, rows)
     converters: dict[int, Callable[[Any], Any]] = {}
-    for place, name in enumerate(columns):
+    for place, name in enumerate(() if stored else columns):
         declared = table.c[name].type
-        stored = declared.impl_instance if isinstance(declared, TypeDecorator) else declared
-        if isinstance(stored, DateTime):
+        base = declared.impl_instance if isinstance(declared, TypeDecorator) else declared
+        if isinstance(base, DateTime):
             converters[place] = _sqlite_moment
-        elif isinstance(stored, Date):
+        elif isinstance(base, Date):
             converters[place] = _sqlite_date
     names = ", ".join(f'"{name}"' for name in columns)
     marks = ", ".join("?" * len(columns))
@@ -425,6 +442,31 @@ def migrate(url: str, revision: str = "head") -> None:
     if url.startswith("sqlite"):
         Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
     command.upgrade(alembic_config(url), revision)
+
+
+def grant_application(owner_url: str, application_url: str, append_only: Iterable[str]) -> bool:
+    """PostgreSQL, when the service's role is not the owner: it may read and write every table, and only add to the
+    append-only ones. Answers whether there was anything to grant."""
+    role = make_url(application_url).username
+    if (
+        make_url(owner_url).get_backend_name() != "postgresql"
+        or not role
+        or role == make_url(owner_url).username
+    ):
+        return False
+    engine = create_engine(owner_url, poolclass=NullPool)
+    name = engine.dialect.identifier_preparer.quote(role)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public TO {name}")
+        connection.exec_driver_sql(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name}"
+        )
+        connection.exec_driver_sql(f"GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {name}")
+        connection.exec_driver_sql(f"REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {name}")
+        for table in append_only:
+            connection.exec_driver_sql(f'REVOKE UPDATE, DELETE, TRUNCATE ON "{table}" FROM {name}')
+    engine.dispose()
+    return True
 
 
 def at_head(engine: Engine) -> bool:

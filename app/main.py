@@ -22,11 +22,35 @@ from app.core.crypto import KeyRing, use_keys
 from app.db import Database
 from app.door.errors import install
 from app.door.guard import Guard
+from app.files.store import use_folder
 from app.web import health, render, static_files
 from app.web.errors import draw
 
 # One router per area; an area is a module of app.web with `router`.
-AREAS: tuple[str, ...] = ()
+AREAS: tuple[str, ...] = (
+    "home",
+    "login",
+    "account",
+    "accounts",
+    "students",
+    "desk",
+    "student",
+    "student_changes",
+    "jobs",
+    "open",
+    "sponsors",
+    "introductions",
+    "claims",
+    "agreements",
+    "remittances",
+    "own_sponsorship",
+    "disbursements",
+    "payouts",
+    "payout_lines",
+    "oversight",
+    "ledger",
+    "audit",
+)
 # Addresses that take a file.
 UPLOADS = ("/results", "/disbursements", "/sponsorship/")
 
@@ -36,6 +60,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     settings = settings or get_settings()
     set_up_logging(settings)
     use_keys(KeyRing(settings.key_ring(), index_key_bytes(settings)))
+    use_folder(settings.data_dir / "files")
     own = database is None
     store = database or Database(settings.url, threads=settings.threads)
 

@@ -25,12 +25,13 @@ from sqlalchemy.orm import Session
 from app.config import Mode, Settings, index_key_bytes
 from app.core import crypto
 from app.db import Database, migrate
+from app.files.store import use_folder
 from tests import postgres
 
 ENGINES = ("sqlite", "postgresql")
 
-# Fixtures of the page client, once that file is there.
-pytest_plugins = ["tests.client"] if (Path(__file__).parent / "client.py").exists() else []
+# Fixtures of the page client and of the demo city.
+pytest_plugins = ["tests.client", "tests.demo_city"]
 
 
 # --- Command line -----------------------------------------------------------------------------------------
@@ -160,6 +161,7 @@ def _no_settings_of_the_machine() -> Iterator[None]:
 def _keys(tmp_path_factory: pytest.TempPathFactory, _no_settings_of_the_machine: None) -> Iterator[None]:
     settings = make_settings(tmp_path_factory.getbasetemp())
     crypto.use_keys(crypto.KeyRing(settings.key_ring(), index_key_bytes(settings)))
+    use_folder(settings.data_dir / "files")
     yield
     crypto.use_keys(None)
 

@@ -59,7 +59,13 @@ class Server:
     template: str
     """A database at the migration head, to be copied."""
     _folder: Path | None = None
+    _kept: bool = False
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def is_own(self) -> bool:
+        """Started by this process, which then has to stop it."""
+        return self._process is not None
 
     def url_of(self, database: str) -> str:
         return make_url(self.url).set(database=database).render_as_string(hide_password=False)
@@ -68,6 +74,11 @@ class Server:
         """A copy of the migrated template, or an empty database; returns its address."""
         template = "template0" if empty else self.template
         self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url_of(name)
+
+    def copy_database(self, name: str, source: str) -> str:
+        """A copy of another database, to which nobody is connected; returns its address."""
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
         return self.url_of(name)
 
     def drop_database(self, name: str) -> None:
@@ -84,25 +95,31 @@ class Server:
         if self._process is None:
             self.drop_database(self.template)
             return
-        self._process.send_signal(signal.SIGQUIT)
+        # At once, or (where the data is used again) after a checkpoint.
+        self._process.send_signal(signal.SIGINT if self._kept else signal.SIGQUIT)
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60 if self._kept else 20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._folder is not None:
+        if self._folder is not None and not self._kept:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def start() -> Server:
-    """The server of this run, without a migrated template yet: see `Server.create_database(empty=True)`."""
+def start(*, kept: Path | None = None, settings: dict[str, str] | None = None) -> Server:
+    """The server of this run, without a migrated template yet: see `Server.create_database(empty=True)`.
+
+    With `kept` its data lies in that folder, is still there after `stop`, and is used again; `settings` stand
+    beside the usual ones of a test.
+    """
     template = f"zhuxue_template_{uuid4().hex[:8]}"
     if given := os.environ.get("ZHUXUE_TEST_DATABASE_URL"):
         return Server(given, template)
     for folder in _folders_of_dead_runs():
         _stop_left_over(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     try:
-        return _start_own(template)
+        return _start_own(template, kept, settings or {})
     except OSError as error:
         raise PostgresMissing(str(error)) from error
 
@@ -122,29 +139,36 @@ def _conninfo(url: str) -> str:
     return parts.render_as_string(hide_password=False)
 
 
-def _start_own(template: str) -> Server:
+def _start_own(template: str, kept: Path | None, settings: dict[str, str]) -> Server:
     installed = _installed()
     user = _unprivileged_user()
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_temporary_folder()))
+    if kept is None:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=temporary_folder()))
+    else:
+        folder = kept
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _stop_left_over(folder)
     try:
         (folder / "owner").write_text(f"{os.getpid()} {_started(os.getpid())}")
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
         programs = _reachable(installed, folder, user)
-        _run(
-            [
-                *(programs / "bin/initdb", "-D", folder / "data", "-U", _ROLE, "--auth=trust"),
-                *("--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
-            ],
-            folder,
-            user,
-        )
-        process = _serve(programs, folder, user)
+        if not (folder / "data/PG_VERSION").exists():
+            _run(
+                [
+                    *(programs / "bin/initdb", "-D", folder / "data", "-U", _ROLE, "--auth=trust"),
+                    *("--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
+                ],
+                folder,
+                user,
+            )
+        process = _serve(programs, folder, user, _SERVER_SETTINGS | settings)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        if kept is None:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     url = URL.create("postgresql+psycopg", username=_ROLE, database="postgres", query={"host": str(folder)})
-    server = Server(url.render_as_string(hide_password=False), template, folder, process)
+    server = Server(url.render_as_string(hide_password=False), template, folder, kept is not None, process)
     try:
         _wait_until_ready(server, folder)
     except BaseException:
@@ -153,8 +177,10 @@ def _start_own(template: str) -> Server:
     return server
 
 
-def _serve(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> subprocess.Popen[bytes]:
-    options = [part for name, value in _SERVER_SETTINGS.items() for part in ("-c", f"{name}={value}")]
+def _serve(
+    programs: Path, folder: Path, user: pwd.struct_passwd | None, settings: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     command = [programs / "bin/postgres", "-D", folder / "data", "-k", folder, *options]
     with (folder / "log").open("wb") as log:
         # A session of its own: Ctrl-C in the terminal reaches the tests, which then stop the server.
@@ -220,13 +246,14 @@ def _reachable(installed: Path, folder: Path, user: pwd.struct_passwd | None) ->
         _run([installed / "bin/postgres", "--version"], folder, user)
     except PermissionError:
         copied = folder / "programs"
+        shutil.rmtree(copied, ignore_errors=True)
         shutil.copytree(installed, copied, symlinks=True)
         copied.chmod(0o755)
         return copied
     return installed
 
 
-def _temporary_folder() -> str:
+def temporary_folder() -> str:
     """The system's temporary folder, or a shorter one: the path of a Unix socket holds 100 characters."""
     usual = tempfile.gettempdir()
     others_may_enter = all(
@@ -254,7 +281,7 @@ def _is_alive(pid: int, started: str) -> bool:
 
 
 def _folders_of_dead_runs() -> Iterator[Path]:
-    for folder in Path(_temporary_folder()).glob(f"{_PREFIX}*"):
+    for folder in Path(temporary_folder()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError, ValueError):
             pid, started = (folder / "owner").read_text().split()
             if (folder / "owner").stat().st_uid == os.geteuid() and not _is_alive(int(pid), started):
@@ -275,4 +302,3 @@ def _stop_left_over(folder: Path) -> None:
             deadline = time.monotonic() + 10
             while _is_alive(pid, _started(pid)) and time.monotonic() < deadline:
                 time.sleep(0.05)
-    shutil.rmtree(folder, ignore_errors=True)

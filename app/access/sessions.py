@@ -6,10 +6,10 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from app.access.models import Account, AccountState, LoginSession, Person
+from app.access.models import Account, AccountState, KeptForm, LoginSession, Person, UsedForm
 from app.access.permissions import GRANTS, Role
 from app.core import clock
 from app.core.actor import Actor, Scope, ScopeKind
@@ -145,3 +145,14 @@ def end_sessions_of(db: Session, account_id: int, *, but: int | None = None) -> 
     if but is not None:
         statement = statement.where(LoginSession.id != but)
     db.execute(statement.values(ended_at=clock.now()))
+
+
+def forget_old(db: Session) -> None:
+    """Sessions that are over for a month, form tokens that nobody can send any more, kept forms past their hour.
+
+    The audit log keeps who signed in when.
+    """
+    now = clock.now()
+    db.execute(delete(LoginSession).where(LoginSession.expires_at < now - timedelta(days=30)))
+    db.execute(delete(UsedForm).where(UsedForm.used_at < now - timedelta(days=2)))
+    db.execute(delete(KeptForm).where(KeptForm.expires_at < now))

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from app.audit.models import AuditEvent
 from app.audit.tags import Tag
-from app.core import clock
+from app.core import clock, crash
 from app.core.actor import Actor
 from app.core.i18n import Message
 from app.db import WriteSession, bulk_insert, chain_lock
@@ -120,6 +120,7 @@ def _write_waiting(db: Session) -> None:
     if db.in_nested_transaction() or not db.info.get("audit"):
         return
     db.flush()  # the chain comes last, after everything that the unit of work still holds
+    crash.point("commit.work_written")
     waiting: list[_Waiting] = db.info.pop("audit")
     chain_lock(db)
     seq, last_at, previous = head(db)
@@ -134,6 +135,12 @@ def _write_waiting(db: Session) -> None:
                      item.detail, previous, hashed))  # fmt: skip
         previous = hashed
     bulk_insert(db, AuditEvent.__table__, COLUMNS, rows)  # type: ignore[arg-type] # a mapped class's table
+    crash.point("commit.chained")
+
+
+@event.listens_for(WriteSession, "after_commit")
+def _committed(_db: Session) -> None:
+    crash.point("commit.done")  # stored, and nobody knows yet
 
 
 @event.listens_for(WriteSession, "after_transaction_create")

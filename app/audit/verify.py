@@ -120,7 +120,8 @@ def public_key(seed: bytes) -> bytes:
 def signatures_hold(db: Session, key: bytes) -> CheckResult:
     """Every checkpoint is signed, and its event still has the hash that was signed."""
     verifier = Ed25519PublicKey.from_public_bytes(key)
-    count = 0
+    count = last = 0
+    newest = db.scalar(select(func.max(AuditEvent.seq))) or 0
     for row in db.execute(
         select(Checkpoint.seq, Checkpoint.head, Checkpoint.signature, Checkpoint.at, AuditEvent.hash)
         .outerjoin(AuditEvent, AuditEvent.seq == Checkpoint.seq)
@@ -130,9 +131,15 @@ def signatures_hold(db: Session, key: bytes) -> CheckResult:
             verifier.verify(bytes(row.signature), checkpoint_text(row.seq, row.head, moment_text(row.at)))
         except InvalidSignature:
             return CheckResult(False, str(count), f"checkpoint {row.seq}: signature")
+        if row.hash is None and row.seq > newest:
+            return CheckResult(
+                False, str(count), f"event {newest + 1} is missing, up to checkpoint {row.seq}"
+            )
         if row.hash is None or bytes(row.hash) != bytes(row.head):
-            return CheckResult(False, str(count), f"event {row.seq} differs from its checkpoint")
-        count += 1
+            # The chain after the edit was made anew: the first bad event lies behind the last one that was sealed.
+            where = f"events {last + 1}-{row.seq}" if row.seq > last + 1 else f"event {row.seq}"
+            return CheckResult(False, str(count), f"{where}: not as signed by checkpoint {row.seq}")
+        count, last = count + 1, row.seq
     return CheckResult(True, str(count))
 
 

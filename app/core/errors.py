@@ -52,6 +52,7 @@ class Unavailable(DomainError):
 
 
 class TooMany(DomainError):
-    """Too many tries; the sentence says until when to wait."""
+    """Too many tries; the sentence says until when to wait, `retry_after` in how many seconds."""
 
     status = 429
+    retry_after = 0

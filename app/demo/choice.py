@@ -44,6 +44,11 @@ class Candidates:
                     )
                 )
 
+    def join(self, other: "Candidates") -> None:
+        """Take in what another process gathered from other children."""
+        self._registered.update(other._registered)
+        self._severe += other._severe
+
     def usable(self) -> list[Candidate]:
         return [c for c in self._severe if self._registered[c.authority, c.stage] >= FEWEST]
 

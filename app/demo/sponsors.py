@@ -50,7 +50,7 @@ _PHONES_FROM: Final = 60_000_000
 
 def build_sponsors(rng: Random) -> tuple[PlannedSponsor, ...]:
     """Fifteen organisations and 24 persons, the two with log-ins first in their kind, and a newcomer."""
-    names = _Distinct(rng)
+    names = Distinct(rng)
     sponsors: list[PlannedSponsor] = []
     for n, (kind, name) in enumerate(_ORGANISATIONS):
         key = CHARITY if n == 0 else f"organisation-{n}"
@@ -78,7 +78,7 @@ def build_sponsors(rng: Random) -> tuple[PlannedSponsor, ...]:
     return tuple(sponsors)
 
 
-class _Distinct:
+class Distinct:
     """Names of grown-ups, none twice."""
 
     def __init__(self, rng: Random) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import Depends
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from app.access import sessions
@@ -17,7 +19,7 @@ from app.core.i18n import _m
 from app.db import Database
 from app.door import kept
 from app.door.cookies import session_cookie, session_limits
-from app.door.side import later
+from app.door.side import do_side_writes, has_side_writes, later
 
 # Where somebody may go who still has to choose a password of their own.
 _BEFORE_PASSWORD = ("/account/password", "/logout")
@@ -61,7 +63,14 @@ class Access:
         self.public = public
         self.signed_in = signed_in
 
-    def __call__(self, request: Request) -> Actor:
+    async def __call__(self, request: Request) -> AsyncIterator[Actor]:
+        """The actor, for the time of the route. The route's own database session was asked for later and is closed
+        earlier, so what is left to be written aside is written here, before the reply leaves."""
+        yield await run_in_threadpool(self._admit, request)
+        if has_side_writes(request):
+            await run_in_threadpool(do_side_writes, request)
+
+    def _admit(self, request: Request) -> Actor:
         actor = find_actor(request)
         if self.public:
             return actor
@@ -82,14 +91,14 @@ class Access:
 
 def requires(*permissions: Permission) -> Any:
     """The visitor holds at least one of these permissions."""
-    return Depends(Access(*permissions))
+    return Depends(Access(*permissions), scope="function")
 
 
 def signed_in() -> Any:
     """Any account: the person's own pages."""
-    return Depends(Access(signed_in=True))
+    return Depends(Access(signed_in=True), scope="function")
 
 
 def public() -> Any:
     """Everybody, signed in or not."""
-    return Depends(Access(public=True))
+    return Depends(Access(public=True), scope="function")

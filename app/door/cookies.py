@@ -13,5 +13,15 @@ def session_cookie(settings: Settings) -> str:
     return "__Host-sid" if settings.cookies_secure else "sid"
 
 
+def visitor_cookie(settings: Settings) -> str:
+    """Ties the forms of somebody who is not signed in to their browser."""
+    return "__Host-visitor" if settings.cookies_secure else "visitor"
+
+
+def device_cookie(settings: Settings) -> str:
+    """Lets a browser that has logged in before be told from a stranger's."""
+    return "__Host-device" if settings.cookies_secure else "device"
+
+
 def session_limits(settings: Settings) -> Limits:
     return Limits(timedelta(minutes=settings.session_idle_minutes), timedelta(hours=settings.session_hours))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from urllib.parse import urlencode
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode, urlsplit
 
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from fastapi.routing import iter_route_contexts
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.concurrency import run_in_threadpool
@@ -17,24 +20,39 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from app.core.errors import Conflict, DomainError, NotFound, NotPermitted, Unavailable
+from app.audit import Tag, record
+from app.core.actor import Actor
+from app.core.errors import Conflict, DomainError, NotFound, NotPermitted, TooMany, Unavailable
 from app.core.i18n import Message, _m
 from app.db import Database
 from app.door import kept
-from app.door.access import PasswordChangeNeeded, SignInNeeded
+from app.door.access import PasswordChangeNeeded, SignInNeeded, find_actor
 from app.door.sessions import AlreadyDone, done_before
+from app.door.side import do_side_writes, has_side_writes, later
 
 log = structlog.get_logger("zhuxue.door")
+
+_NUMBER = re.compile(r"\d{15,}")
+
+
+def masked_path(path: str) -> str:
+    """A path as it may be written down: a number as long as a person's does not belong in one, but may be tried."""
+    return _NUMBER.sub("*", path)
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What an error page says: what happened, and what next."""
+    """What an error page says: what happened, and what next.
+
+    `again` is the address where what was typed is kept, `reload` where the page can be had anew.
+    """
 
     status: int
     title: Message
     message: Message
     code: str
+    again: str = ""
+    reload: str = ""
 
 
 Draw = Callable[[Request, Refusal], Response]
@@ -86,10 +104,37 @@ def _draw(request: Request, what: Refusal) -> Response:
 
 
 def _refused(request: Request, error: DomainError) -> Response:
-    return (
-        _result_before(request)
-        or _form_again(request, error)
-        or _draw(request, refusal(error.status, error.message, error.code))
+    before = _result_before(request)
+    if before is not None:
+        return _with_side_writes(request, before)
+    _note_refusal(request, error)
+    response = _form_again(request, error) or _draw(request, refusal(error.status, error.message, error.code))
+    if isinstance(error, TooMany) and error.retry_after:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return _with_side_writes(request, response)
+
+
+def _with_side_writes(request: Request, response: Response) -> Response:
+    """A page drawn after a refusal shows as much as any other: what must be written aside is written first."""
+    if not has_side_writes(request):
+        return response
+    try:
+        do_side_writes(request)
+    except Unavailable as error:
+        return _draw(request, refusal(error.status, error.message, error.code))
+    return response
+
+
+def _note_refusal(request: Request, error: DomainError) -> None:
+    """Somebody signed in asked for what is not theirs to do."""
+    actor: Actor | None = getattr(request.state, "actor", None)
+    if not isinstance(error, NotPermitted) or actor is None or not actor.signed_in:
+        return
+    route = str(getattr(request.scope.get("route"), "path", ""))
+    asked = {"method": request.method, "path": masked_path(request.url.path)[:400], "code": error.code}
+    later(
+        request,
+        lambda db: record(db, actor, Tag.REQUEST_REFUSED, subject=("route", route[:40]), new=asked),
     )
 
 
@@ -97,6 +142,23 @@ def _domain_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, DomainError):
         raise error
     return _refused(request, error)
+
+
+async def _not_permitted(request: Request, error: Exception) -> Response:
+    """A form whose token is too old or belongs to another session is refused, but what was typed is kept."""
+    if not isinstance(error, NotPermitted):
+        raise error
+    if error.code != "form_token" or not has_page(request):
+        return await run_in_threadpool(_refused, request, error)
+    token = await _keep(request)
+
+    def answer() -> Response:
+        _note_refusal(request, error)
+        again = f"{request.url.path}?{urlencode({kept.KEPT_PARAMETER: token})}" if token else ""
+        what = replace(refusal(error.status, error.message, error.code), again=again, reload=request.url.path)
+        return _with_side_writes(request, _draw(request, what))
+
+    return await run_in_threadpool(answer)
 
 
 def _already_done(request: Request, _error: Exception) -> Response:
@@ -128,7 +190,15 @@ def _unreadable(request: Request, _error: Exception) -> Response:
 
 
 def _http_error(request: Request, error: Exception) -> Response:
-    return _draw(request, refusal(error.status_code if isinstance(error, HTTPException) else 500))
+    if not isinstance(error, HTTPException):
+        raise error
+    with contextlib.suppress(SQLAlchemyError):
+        find_actor(
+            request
+        )  # an address that does not exist has asked nobody who is there; the page's frame does
+    response = _draw(request, refusal(error.status_code))
+    response.headers.update(error.headers or {})
+    return response
 
 
 async def _sign_in(request: Request, _error: Exception) -> Response:
@@ -137,13 +207,40 @@ async def _sign_in(request: Request, _error: Exception) -> Response:
     if request.method == "GET":
         query = request.url.query
         ask["next"] = f"{request.url.path}?{query}" if query else request.url.path
-    else:
-        values = await kept.typed(request)
-        token = await run_in_threadpool(kept.keep, request, values)
+    elif has_page(request):
+        token = await _keep(request)
         ask["next"] = request.url.path
         if token:
             ask |= {"next": f"{request.url.path}?{urlencode({kept.KEPT_PARAMETER: token})}", "kept": "1"}
+    else:
+        # A button: back to the page on which it stood, where it can be pressed again.
+        ask |= {"next": _page_before(request), "kept": "0"}
     return RedirectResponse(f"/login?{urlencode(ask)}", status_code=303)
+
+
+async def _keep(request: Request) -> str:
+    try:
+        values = await kept.typed(request)
+        return await run_in_threadpool(kept.keep, request, values)
+    except (SQLAlchemyError, HTTPException):
+        return ""  # the way to the log-in page stays open
+
+
+def has_page(request: Request) -> bool:
+    """Can the address of this post also be looked at? A form's can, a button's cannot."""
+    asked = getattr(request.scope.get("route"), "path", None)
+    return any(
+        getattr(known.original_route, "path", "") == asked and "GET" in (known.methods or ())
+        for known in iter_route_contexts(request.app.routes)
+    )
+
+
+def _page_before(request: Request) -> str:
+    """The page of ours from which a post came, as the browser says."""
+    before = urlsplit(request.headers.get("referer", ""))
+    if before.netloc != request.headers.get("host", "") or not before.path.startswith("/"):
+        return "/"
+    return f"{before.path}?{before.query}" if before.query else before.path
 
 
 def _change_password(_request: Request, _error: Exception) -> Response:
@@ -152,10 +249,12 @@ def _change_password(_request: Request, _error: Exception) -> Response:
 
 _HANDLERS: dict[type[Exception], Handler] = {
     DomainError: _domain_error,
+    NotPermitted: _not_permitted,
     AlreadyDone: _already_done,
     StaleDataError: _stale,
     IntegrityError: _constraint,
     OperationalError: _database_down,
+    DataError: _unreadable,
     PoolTimeout: _database_down,
     RequestValidationError: _unreadable,
     HTTPException: _http_error,
@@ -172,7 +271,7 @@ def _result_before(request: Request) -> Response | None:
     database: Database = request.app.state.database
     try:
         location = done_before(database, token)
-    except DBAPIError:
+    except SQLAlchemyError:
         return None
     return RedirectResponse(location or "/", status_code=303) if location is not None else None
 
@@ -187,10 +286,10 @@ def _form_again(request: Request, error: DomainError) -> Response | None:
     try:
         with database.read() as db:
             response: Response = form.redraw(db, form)
-    except DomainError:
-        return None  # the page itself is gone: say what the error says
+    except (DomainError, SQLAlchemyError):
+        return None  # the page itself is gone, or the database is: say what the error says
     response.status_code = error.status
     return response
 
 
-__all__ = ["Draw", "Refusal", "install", "refusal"]
+__all__ = ["Draw", "Refusal", "has_page", "install", "masked_path", "refusal"]

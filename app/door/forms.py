@@ -11,27 +11,30 @@ import secrets
 import struct
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from app.config import Settings, index_key_bytes
 from app.core.errors import DomainError, Invalid, NotPermitted
 from app.core.i18n import Message, _m
-from app.door.cookies import session_cookie
+from app.door.cookies import session_cookie, visitor_cookie
 from app.door.kept import TOKEN_FIELD
 
-ANONYMOUS_COOKIE = "visitor"
 _TOKEN_SECONDS = 12 * 3600
 _FIELDS = 1_000
 M = TypeVar("M", bound=BaseModel)
+# An upload stays in memory, up to the largest body that the guard lets in: never in clear in a temporary file.
+MultiPartParser.spool_max_size = 65 * 1024 * 1024
 Redraw = Callable[[Session, "Submitted"], Response]
 
 
@@ -135,14 +138,23 @@ def blank(request: Request, **values: Any) -> Submitted:
     return Submitted(request, values={**values, **kept}, action=str(request.url.path))
 
 
-async def _submitted(request: Request) -> Submitted:
+async def _submitted(request: Request) -> AsyncIterator[Submitted]:
     data = await request.form(max_fields=_FIELDS, max_files=4, max_part_size=2 * 1024 * 1024)
+    try:
+        yield _read(request, data)
+    finally:
+        await data.close()  # uploads lie in temporary files
+
+
+def _read(request: Request, data: FormData) -> Submitted:
     values: dict[str, Any] = {}
     files: dict[str, UploadFile] = {}
     for name in data:
         items = data.getlist(name)
         texts = [item for item in items if isinstance(item, str)]
         uploads = [item for item in items if isinstance(item, UploadFile) and item.filename]
+        if any("\x00" in text for text in (name, *texts)):
+            raise HTTPException(400)  # no keyboard types it, and PostgreSQL cannot store it
         if texts:
             values[name] = texts[0] if len(texts) == 1 else texts
         if uploads:
@@ -165,6 +177,11 @@ Form = Annotated[Submitted, Depends(_submitted)]
 FORM = _submitted
 
 
+def repeatable(request: Request) -> None:
+    """This post may be sent twice: a log-in, a search. Its token is checked but not used up."""
+    request.state.form_used = None
+
+
 def done(request: Request, location: str) -> RedirectResponse:
     """303 to the page that shows the result; a second post of the same form goes there too."""
     request.state.result_location = location
@@ -176,14 +193,14 @@ def _binding(request: Request) -> bytes:
     sid = request.cookies.get(session_cookie(settings), "")
     if sid:
         return b"s" + sid.encode()
-    visitor = request.cookies.get(ANONYMOUS_COOKIE) or str(getattr(request.state, "new_visitor", ""))
+    visitor = request.cookies.get(visitor_cookie(settings)) or str(getattr(request.state, "new_visitor", ""))
     return b"v" + visitor.encode()
 
 
 def make_token(request: Request) -> str:
     """A fresh token for a form on the page that is being drawn."""
     settings: Settings = request.app.state.settings
-    known = {session_cookie(settings), ANONYMOUS_COOKIE} & request.cookies.keys()
+    known = {session_cookie(settings), visitor_cookie(settings)} & request.cookies.keys()
     if not known and not getattr(request.state, "new_visitor", ""):
         request.state.new_visitor = secrets.token_urlsafe(16)
     body = secrets.token_bytes(12) + struct.pack(">I", int(time.time()))
@@ -195,7 +212,8 @@ def token_holds(request: Request, token: str) -> bool:
         raw = urlsafe_b64decode(token.encode())
     except ValueError:
         return False
-    if len(raw) != 32:
+    # One spelling only: a token that decodes to the same bytes under another one would do its work twice.
+    if len(raw) != 32 or urlsafe_b64encode(raw).decode() != token:
         return False
     body, mac = raw[:16], raw[16:]
     age = time.time() - struct.unpack(">I", body[12:])[0]

@@ -5,7 +5,6 @@ Pure ASGI: a wrapper of Starlette's kind costs a third of a page.
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections.abc import Callable
@@ -22,8 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.config import Settings
 from app.core import i18n
 from app.core.i18n import _m
-from app.door.errors import Draw, refusal
-from app.door.forms import ANONYMOUS_COOKIE
+from app.door.cookies import visitor_cookie
+from app.door.errors import Draw, Refusal, masked_path, refusal
 
 log = structlog.get_logger("zhuxue.request")
 
@@ -31,7 +30,6 @@ _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = _UNSAFE | {"GET", "HEAD", "OPTIONS"}
 _PUBLIC_CACHE = ("/static/",)
 _YEAR = 365 * 86400
-_ID_SHAPE = re.compile(r"\d{15,}")
 
 
 class BodyTooLarge(Exception):
@@ -48,6 +46,8 @@ class Guard:
         self.settings = settings
         self.draw = draw
         self.large_body = large_body
+        own = urlsplit(settings.public_url)
+        self._own_origin = f"{own.scheme}://{own.netloc}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,7 +75,7 @@ class Guard:
             await send(message)
 
         try:
-            problem = self._refuse(scope["method"], headers)
+            problem = self._refuse(scope["method"], scope["path"], headers)
             if problem is not None:
                 response: Response = await run_in_threadpool(self.draw, request, problem)
                 await response(scope, receive, send_guarded)
@@ -87,7 +87,7 @@ class Guard:
             log.info(
                 "request",
                 method=scope["method"],
-                path=_ID_SHAPE.sub("*", scope["path"]),
+                path=masked_path(scope["path"]),
                 status=sent[0] if sent else 0,
                 ms=round((time.perf_counter() - started) * 1000, 1),
                 trace=state["trace"],
@@ -110,7 +110,7 @@ class Guard:
 
         try:
             length = Headers(scope=scope).get("content-length", "0")
-            if not length.isdecimal() or int(length) > limit:
+            if not length.isdecimal() or len(length) > 12 or int(length) > limit:
                 raise BodyTooLarge
             await self.app(scope, receive_limited, send)
         except BodyTooLarge:
@@ -132,10 +132,11 @@ class Guard:
                     response = PlainTextResponse("500", status_code=500)
                 await response(scope, receive, send)
 
-    def _refuse(self, method: str, headers: Headers) -> Any:
+    def _refuse(self, method: str, path: str, headers: Headers) -> Refusal | None:
         if method not in _METHODS:
             return refusal(405)
-        with_token = headers.get("authorization", "").startswith("Bearer ")
+        # No other site can make a browser send this header, and the API looks at no cookie.
+        with_token = path.startswith("/api/") and headers.get("authorization", "").startswith("Bearer ")
         if method in _UNSAFE and not with_token and not self._same_origin(headers):
             return refusal(
                 403,
@@ -152,10 +153,11 @@ class Guard:
         origin = headers.get("origin")
         if origin is None:
             return site == "same-origin"
-        wanted = (
-            urlsplit(self.settings.public_url).netloc if self.settings.public_url else headers.get("host", "")
-        )
-        return bool(wanted) and urlsplit(origin).netloc == wanted
+        if self.settings.public_url:
+            return origin == self._own_origin
+        # Without a set address (the demo) ours is the one that was asked for.
+        host = headers.get("host", "")
+        return bool(host) and urlsplit(origin).netloc == host
 
     def _headers(self, request: Request, headers: MutableHeaders, language: str) -> None:
         nonce = request.state.csp_nonce
@@ -185,7 +187,8 @@ class Guard:
         visitor = getattr(request.state, "new_visitor", "")
         if visitor:
             headers.append(
-                "Set-Cookie", f"{ANONYMOUS_COOKIE}={visitor}; Path=/; SameSite=Lax; HttpOnly{secure}"
+                "Set-Cookie",
+                f"{visitor_cookie(self.settings)}={visitor}; Path=/; SameSite=Lax; HttpOnly{secure}",
             )
 
 

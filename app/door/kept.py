@@ -23,16 +23,17 @@ TOKEN_FIELD = "form_token"  # noqa: S105 - the name of a field
 KEPT_PARAMETER = "kept"
 _PURPOSE = "kept_form.sealed"
 _HOUR = timedelta(hours=1)
-_SECRET = ("password", "code", "secret")
+_SECRET = ("password", "secret")
+_SECRET_NAMES = frozenset({"code", "current", "new", "again"})
 _LARGEST = 256 * 1024
 
 
 async def typed(request: Request) -> dict[str, Any]:
     """The text fields of a post, without passwords and files."""
-    data = await request.form(max_fields=1_000, max_files=4)
+    data = await request.form(max_fields=1_000, max_files=4, max_part_size=2 * 1024 * 1024)
     values: dict[str, Any] = {}
     for name in data:
-        if name == TOKEN_FIELD or any(word in name for word in _SECRET):
+        if name == TOKEN_FIELD or name in _SECRET_NAMES or any(word in name for word in _SECRET):
             continue
         texts = [item for item in data.getlist(name) if not isinstance(item, UploadFile)]
         if texts:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -16,15 +16,10 @@ from app.access.models import UsedForm
 from app.core import clock
 from app.core.crypto import token_hash
 from app.db import Database
-from app.door.side import do_side_writes, has_side_writes
 
 
 class AlreadyDone(Exception):
-    """This very form did its work before; `location` shows the result."""
-
-    def __init__(self, location: str) -> None:
-        super().__init__(location)
-        self.location = location
+    """This very form did its work before; `done_before` knows where the result is shown."""
 
 
 async def _write(request: Request) -> AsyncIterator[Session]:
@@ -44,16 +39,22 @@ def _finish(request: Request, db: Session, scope: object) -> None:
     token: str | None = getattr(request.state, "form_used", None)
     try:
         if token:
-            db.add(UsedForm(token_hash=token_hash(token), location=_result(request), used_at=clock.now()))
-            try:
-                db.flush()  # a second post of the same form is refused here
-            except IntegrityError:
-                raise AlreadyDone("") from None
+            db.flush()  # a rule that the work itself breaks is told apart from a form that was sent twice
+            _use_up(db, token, _result(request))
     except BaseException as error:
         _leave(scope, error)
         raise
     scope.__exit__(None, None, None)  # type: ignore[attr-defined] # a context manager
-    do_side_writes(request)
+
+
+def _use_up(db: Session, token: str, location: str) -> None:
+    """Store with the work that its form did it. Of two posts at once the second waits here for the first one's
+    commit, and is undone by it."""
+    row = {"token_hash": token_hash(token), "location": location, "used_at": clock.now()}
+    try:
+        db.execute(insert(UsedForm).values(row))
+    except IntegrityError:
+        raise AlreadyDone from None
 
 
 def _leave(scope: object, error: BaseException) -> None:
@@ -65,7 +66,8 @@ def _leave(scope: object, error: BaseException) -> None:
 
 
 def _result(request: Request) -> str:
-    return str(getattr(request.state, "result_location", ""))[:400]
+    location = str(getattr(request.state, "result_location", ""))
+    return location if len(location) <= 400 else ""
 
 
 def done_before(database: Database, token: str) -> str | None:
@@ -78,16 +80,12 @@ async def _read(request: Request) -> AsyncIterator[Session]:
     database: Database = request.app.state.database
     with database.read() as db:
         yield db
-    if has_side_writes(request):
-        await run_in_threadpool(do_side_writes, request)
 
 
 async def _snapshot(request: Request) -> AsyncIterator[Session]:
     database: Database = request.app.state.database
     with database.snapshot() as db:
         yield db
-    if has_side_writes(request):
-        await run_in_threadpool(do_side_writes, request)
 
 
 Db = Annotated[Session, Depends(_write, scope="function")]

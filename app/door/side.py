@@ -4,6 +4,7 @@ request's own one is closed and before the reply leaves. If it fails, the reply 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -16,6 +17,7 @@ from app.core.i18n import _m
 from app.db import Database
 
 SideWrite = Callable[[Session], None]
+T = TypeVar("T")
 
 
 def later(request: Request, write: SideWrite) -> None:
@@ -23,6 +25,14 @@ def later(request: Request, write: SideWrite) -> None:
     if not hasattr(request.state, "side_writes"):
         request.state.side_writes = []
     request.state.side_writes.append(write)
+
+
+def at_once(request: Request, write: Callable[[Session], T]) -> T:
+    """Do it now, in a transaction of its own that stays whatever becomes of the request: before the request's
+    session is touched, since a thread holds one connection at a time."""
+    database: Database = request.app.state.database
+    with database.write() as db:
+        return write(db)
 
 
 def note_read(

@@ -13,10 +13,8 @@ from app.ledger.models import Book, Entry, Posting
 
 def balance_of(db: Session, book: Book) -> int:
     """Sum of an account in fen; debit positive."""
-    return (
-        db.scalar(select(func.coalesce(func.sum(Posting.amount_fen), 0)).where(Posting.book == book.value))
-        or 0
-    )
+    # PostgreSQL sums whole numbers into a decimal.
+    return int(db.scalar(select(func.sum(Posting.amount_fen)).where(Posting.book == book.value)) or 0)
 
 
 def _entries_balance(db: Session) -> CheckResult:

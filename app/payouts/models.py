@@ -119,7 +119,10 @@ class LineState(StrEnum):
     CANCELLED = "cancelled"
 
 
+LIVE_LINES = frozenset({LineState.PREPARED, LineState.SENT, LineState.PAID})
 _LIVE = text("state IN ('prepared', 'sent', 'paid')")
+# A batch that was sent back frees the returned line that it would have replaced.
+_STANDING = text("state <> 'cancelled'")
 
 
 class PayoutLine(Placed, Base):
@@ -136,6 +139,13 @@ class PayoutLine(Placed, Base):
         CheckConstraint("state <> 'paid' OR paid_on IS NOT NULL", name="paid_stamped"),
         UniqueConstraint("batch_id", "line_no"),
         Index("uq_payout_line_live", "payable_id", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),
+        Index(
+            "uq_payout_line_replaces",
+            "replaces_id",
+            unique=True,
+            sqlite_where=_STANDING,
+            postgresql_where=_STANDING,
+        ),
     )
 
     id: Mapped[pk]
@@ -158,9 +168,7 @@ class PayoutLine(Placed, Base):
     returned_on: Mapped[date | None] = mapped_column(Date())
     repaired_at: Mapped[datetime | None] = mapped_column(Moment())
     repaired_by: Mapped[int | None] = mapped_column(Key, ForeignKey("person.id", ondelete="RESTRICT"))
-    replaces_id: Mapped[int | None] = mapped_column(
-        Key, ForeignKey("payout_line.id", ondelete="RESTRICT"), unique=True
-    )
+    replaces_id: Mapped[int | None] = mapped_column(Key, ForeignKey("payout_line.id", ondelete="RESTRICT"))
 
 
 class PayoutFileKind(StrEnum):

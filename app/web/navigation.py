@@ -29,6 +29,7 @@ MENU: Final = (
     Item(_m("My sponsorship"), "/sponsorship", Permission.OWN_SPONSORSHIP_READ, "sponsorship"),
     Item(_m("Sponsors"), "/sponsors", Permission.SPONSORS_READ, "sponsors"),
     Item(_m("Claims"), "/claims", Permission.CLAIMS_DECIDE, "claims"),
+    Item(_m("Agreements"), "/agreements", Permission.AGREEMENTS_READ, "agreements"),
     Item(_m("Remittances"), "/remittances", Permission.REMITTANCES_READ, "remittances"),
     Item(_m("Direct disbursements"), "/disbursements", Permission.DISBURSEMENTS_READ, "disbursements"),
     Item(_m("Payout batches"), "/payouts", Permission.PAYOUTS_READ, "payouts"),

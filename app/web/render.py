@@ -29,6 +29,7 @@ _FLASH_KINDS: Final = frozenset({"success", "notice", "warning", "error"})
 
 # Macros are imported without the page's context, so what depends on the request is found here.
 _request: ContextVar[Request] = ContextVar("_request")
+_labels: ContextVar[dict[str, str]] = ContextVar("_labels")
 
 
 # --- Filters ----------------------------------------------------------------------------------
@@ -62,6 +63,15 @@ def _at_run_time(filter_: Callable[..., str]) -> Callable[..., str]:
 
 
 # --- Globals ----------------------------------------------------------------------------------
+
+
+def note_label(name: str, label: object) -> None:
+    """A field says how it is called, for the summary of errors above it."""
+    _labels.get()[name] = str(label)
+
+
+def field_label(name: str) -> str:
+    return _labels.get().get(name, "")
 
 
 def path(name: str, /, **params: object) -> str:
@@ -141,6 +151,8 @@ def environment() -> Environment:
         keeping_place=_keeping_place,
         form_token=form_token,
         language_links=language_links,
+        note_label=note_label,
+        field_label=field_label,
     )
     return env
 
@@ -152,10 +164,15 @@ def page(
     request: Request, template: str, *, actor: Actor = NOBODY, status_code: int = 200, **context: Any
 ) -> HTMLResponse:
     """Draw `template` for `actor`, in the language of the request."""
-    current = _request.set(request)
+    current, labels = _request.set(request), _labels.set({})
     try:
-        html = environment().get_template(template).render(_frame(request, actor), **context)
+        drawn = environment().get_template(template)
+        html = drawn.render(_frame(request, actor), **context)
+        if getattr(context.get("form"), "errors", None):
+            # The summary stands above the fields that it names: now that each field has said its name, again.
+            html = drawn.render(_frame(request, actor), **context)
     finally:
+        _labels.reset(labels)
         _request.reset(current)
     response = HTMLResponse(html, status_code=status_code)
     if FLASH_COOKIE in request.cookies:

@@ -639,7 +639,18 @@ def upgrade() -> None:
             "ix_student_authority_list", ["record_state", "authority_code", "sort_key", "id"], unique=False
         )
         batch_op.create_index(
-            "ix_student_level_list", ["record_state", "level", "authority_code", "stage"], unique=False
+            "ix_student_facets",
+            [
+                "record_state",
+                "authority_code",
+                "stage",
+                "grade",
+                "boarding",
+                "study_state",
+                "level",
+                "level_until",
+            ],
+            unique=False,
         )
         batch_op.create_index("ix_student_list", ["record_state", "sort_key", "id"], unique=False)
         batch_op.create_index("ix_student_name", ["name", "id"], unique=False)
@@ -1280,7 +1291,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("batch_id", "line_no", name=op.f("uq_payout_line_batch_id_line_no")),
         sa.UniqueConstraint("public_id", name=op.f("uq_payout_line_public_id")),
         sa.UniqueConstraint("reference", name=op.f("uq_payout_line_reference")),
-        sa.UniqueConstraint("replaces_id", name=op.f("uq_payout_line_replaces_id")),
     )
     with op.batch_alter_table("payout_line", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_payout_line_authority_code"), ["authority_code"], unique=False)
@@ -1293,6 +1303,13 @@ def upgrade() -> None:
             unique=True,
             sqlite_where=sa.text("state IN ('prepared', 'sent', 'paid')"),
             postgresql_where=sa.text("state IN ('prepared', 'sent', 'paid')"),
+        )
+        batch_op.create_index(
+            "uq_payout_line_replaces",
+            ["replaces_id"],
+            unique=True,
+            sqlite_where=sa.text("state <> 'cancelled'"),
+            postgresql_where=sa.text("state <> 'cancelled'"),
         )
 
     op.create_table(
@@ -1630,6 +1647,11 @@ def downgrade() -> None:
     op.drop_table("agreement")
     with op.batch_alter_table("payout_line", schema=None) as batch_op:
         batch_op.drop_index(
+            "uq_payout_line_replaces",
+            sqlite_where=sa.text("state <> 'cancelled'"),
+            postgresql_where=sa.text("state <> 'cancelled'"),
+        )
+        batch_op.drop_index(
             "uq_payout_line_live",
             sqlite_where=sa.text("state IN ('prepared', 'sent', 'paid')"),
             postgresql_where=sa.text("state IN ('prepared', 'sent', 'paid')"),
@@ -1751,7 +1773,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_student_py_full")
         batch_op.drop_index("ix_student_name")
         batch_op.drop_index("ix_student_list")
-        batch_op.drop_index("ix_student_level_list")
+        batch_op.drop_index("ix_student_facets")
         batch_op.drop_index("ix_student_authority_list")
         batch_op.drop_index(batch_op.f("ix_student_authority_code"))
 

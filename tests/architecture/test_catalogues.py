@@ -31,6 +31,8 @@ CJK_MAY_STAND_IN = (
     "app/core/text.py",
     "app/core/identity.py",
     "app/registry/codes",
+    "app/payouts/codes.py",
+    "app/sponsorship/aliases.py",
 )
 CJK = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 PLACEHOLDER = re.compile(r"%(?:\((\w+)\)([sd])|%)|(%)")

@@ -1,0 +1,143 @@
+"""Selects for the lines of a batch and for the life of one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.access.models import Person
+from app.access.scope import scope_condition
+from app.core.actor import Actor
+from app.core.paging import Direction, Page, read_page
+from app.files.models import StoredFile
+from app.ledger.models import Entry, Posting
+from app.payouts.models import LineState, Payable, PayoutBatch, PayoutFile, PayoutLine, ResultRow
+from app.payouts.upward import AGREEMENT, INSTALMENT, INTRODUCTION, SPONSOR
+from app.registry.models import Authority, School, Student
+
+
+def list_lines(
+    db: Session, actor: Actor, batch: PayoutBatch, *, state: str | None = None, authority: str | None = None,
+    cursor: str | None = None, direction: Direction = Direction.FORWARD, size: int = 50,
+) -> Page[Any]:  # fmt: skip
+    """(line number, public id, name, school, holder, last digits, amount, state, code) in the order of the file."""
+    condition = and_(PayoutLine.batch_id == batch.id, scope_condition(actor, PayoutLine))
+    if state:
+        condition = and_(condition, PayoutLine.state == state)
+    if authority:
+        condition = and_(condition, PayoutLine.authority_code == authority)
+    total = db.scalar(select(func.count()).select_from(PayoutLine).where(condition))
+    statement: Any = (
+        select(
+            PayoutLine.line_no, PayoutLine.public_id, Student.name, School.name.label("school"),
+            PayoutLine.holder_name, PayoutLine.account_tail, PayoutLine.amount_fen, PayoutLine.state,
+            PayoutLine.bank_code, PayoutLine.replaces_id,
+        )
+        .join(Student, Student.id == PayoutLine.student_id)
+        .join(School, School.id == PayoutLine.school_id)
+        .where(condition)
+    )  # fmt: skip
+    return read_page(
+        db, statement, [PayoutLine.line_no], PayoutLine.public_id, cursor_of=lambda row: str(row.public_id),
+        cursor=cursor, direction=direction, size=size, total=total,
+    )  # fmt: skip
+
+
+def counties_of(db: Session, actor: Actor, batch: PayoutBatch) -> list[tuple[str, str, str]]:
+    """Code and names of the counties with a line in this batch."""
+    rows = db.execute(
+        select(Authority.code, Authority.name, Authority.name_en)
+        .where(
+            Authority.code.in_(
+                select(PayoutLine.authority_code).where(
+                    PayoutLine.batch_id == batch.id, scope_condition(actor, PayoutLine)
+                )
+            )
+        )
+        .order_by(Authority.place_in_lists, Authority.code)
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+@dataclass(frozen=True)
+class LineView:
+    """A line with what surrounds it."""
+
+    line: PayoutLine
+    batch: PayoutBatch
+    payable: Payable
+    student_public_id: str
+    name: str
+    school: str
+    introduction: tuple[str, int] | None
+    sponsor: tuple[str, str] | None
+    agreement: tuple[str, str] | None
+    replaces: tuple[str, str] | None
+    replaced_by: tuple[str, str] | None
+    entries: list[Any]
+    results: list[Any]
+    repaired_by: str
+
+
+def line_view(db: Session, line: PayoutLine) -> LineView:
+    before, after = aliased(PayoutLine), aliased(PayoutLine)
+    row = db.execute(
+        select(
+            PayoutBatch, Payable, Student.public_id, Student.name, School.name, INTRODUCTION.c.public_id,
+            INTRODUCTION.c.number, SPONSOR.c.public_id, SPONSOR.c.name, AGREEMENT.c.public_id, AGREEMENT.c.number,
+            before.public_id, before.reference, after.public_id, after.reference, Person.name,
+        )
+        .select_from(PayoutLine)
+        .join(PayoutBatch, PayoutBatch.id == PayoutLine.batch_id)
+        .join(Payable, Payable.id == PayoutLine.payable_id)
+        .join(Student, Student.id == PayoutLine.student_id)
+        .join(School, School.id == PayoutLine.school_id)
+        .outerjoin(INTRODUCTION, INTRODUCTION.c.id == Payable.introduction_id)
+        .outerjoin(SPONSOR, SPONSOR.c.id == Payable.sponsor_id)
+        .outerjoin(INSTALMENT, and_(INSTALMENT.c.id == Payable.source_id, Payable.source_kind == "instalment"))
+        .outerjoin(AGREEMENT, AGREEMENT.c.id == INSTALMENT.c.agreement_id)
+        .outerjoin(before, before.id == PayoutLine.replaces_id)
+        .outerjoin(after, and_(after.replaces_id == PayoutLine.id, after.state != LineState.CANCELLED))
+        .outerjoin(Person, Person.id == PayoutLine.repaired_by)
+        .where(PayoutLine.id == line.id)
+    ).one()  # fmt: skip
+    return LineView(
+        line, row[0], row[1], row[2], row[3], row[4], _pair(row[5], row[6]), _pair(row[7], row[8]),
+        _pair(row[9], row[10]), _pair(row[11], row[12]), _pair(row[13], row[14]), line_entries(db, line),
+        line_results(db, line), row[15] or "",
+    )  # fmt: skip
+
+
+def _pair(key: str | None, value: Any) -> tuple[str, Any] | None:
+    return (key, value) if key else None
+
+
+def line_entries(db: Session, line: PayoutLine) -> list[Any]:
+    """(public id, kind, day, book, amount) of every posting that names the line, in the order of booking."""
+    return list(
+        db.execute(
+            select(Entry.public_id, Entry.kind, Entry.booked_on, Posting.book, Posting.amount_fen)
+            .join(Posting, Posting.entry_id == Entry.id)
+            .where(Posting.line_id == line.id)
+            .order_by(Entry.id, Posting.id)
+        )
+    )
+
+
+def line_results(db: Session, line: PayoutLine) -> list[Any]:
+    """(file, hash, row number, code, text, amount, outcome, imported at) of every result row that names the line."""
+    return list(
+        db.execute(
+            select(
+                StoredFile.name, PayoutFile.sha256, ResultRow.row_no, ResultRow.bank_code, ResultRow.bank_text,
+                ResultRow.amount_fen, ResultRow.outcome, PayoutFile.added_at,
+            )
+            .join(PayoutFile, PayoutFile.id == ResultRow.payout_file_id)
+            .join(StoredFile, StoredFile.id == PayoutFile.file_id)
+            .where(ResultRow.line_id == line.id)
+            .order_by(ResultRow.id)
+        )
+    )  # fmt: skip

@@ -1,0 +1,350 @@
+"""What the bank says became of the lines. A file is taken once, in one transaction; no row of it is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
+
+from app.access.permissions import Permission
+from app.audit import Tag, record
+from app.core import clock
+from app.core.actor import Actor
+from app.core.errors import Conflict, Invalid
+from app.core.i18n import Message, _m
+from app.core.money import MoneyProblem, parse_yuan
+from app.exchange.reading import read_rows
+from app.files.models import FileKind
+from app.files.store import store
+from app.ledger import Book
+from app.ledger.models import EntryKind
+from app.payouts.batches import post_line
+from app.payouts.codes import RESULT_COLUMNS, Verdict, verdict_of
+from app.payouts.models import (
+    BatchState,
+    LineState,
+    Payable,
+    PayableState,
+    PayoutBatch,
+    PayoutFile,
+    PayoutFileKind,
+    PayoutLine,
+    ResultRow,
+    RowOutcome,
+)
+
+_HEAD_WITHIN = 40
+_SLICE = 500
+_TAKEN = frozenset({BatchState.RELEASED, BatchState.RECONCILED})
+
+
+@dataclass(frozen=True)
+class BankRow:
+    """One row of a result file as far as it could be read; `amount_fen` None: no amount can be read."""
+
+    row_no: int
+    reference: str
+    amount_fen: int | None
+    code: str
+    text: str
+    day: date | None
+
+
+@dataclass(frozen=True)
+class Imported:
+    file: PayoutFile
+    counts: Mapping[str, int]
+
+    @property
+    def aside(self) -> int:
+        """Rows that somebody has to look at."""
+        return sum(
+            self.counts.get(kind, 0) for kind in (RowOutcome.UNKNOWN, RowOutcome.MISMATCH, RowOutcome.PENDING)
+        )
+
+
+def import_result(db: Session, actor: Actor, batch: PayoutBatch, content: bytes, *, name: str) -> Imported:
+    """Book a result file. Rows that belong to no line, or do not fit theirs, are kept aside and change nothing."""
+    actor.require(Permission.PAYOUTS_RECONCILE)
+    if batch.state not in _TAKEN:
+        raise Conflict(_m("This batch was not released yet, so the bank cannot have a result for it."))
+    sha256 = hashlib.sha256(content).digest()
+    _refuse_second(db, sha256)
+    rows = parse(read_rows(content))
+    lines = _lines_of(db, rows)
+    if not any(line.batch_id == batch.id for line, _ in lines.values()):
+        raise _wrong_file(
+            _m(
+                "No row of this file belongs to batch %(number)s. Choose the file of this batch.",
+                number=batch.number,
+            )
+        )
+    _hold(db, {batch.id, *(line.batch_id for line, _ in lines.values())})
+    lines = _lines_of(db, rows)
+    file = _store(db, actor, batch, name, content, sha256, len(rows))
+    import_ = _Import(db, actor, lines)
+    counts: Counter[str] = Counter()
+    for row in rows:
+        outcome, line = import_.take(row)
+        counts[outcome.value] += 1
+        db.add(
+            ResultRow(
+                payout_file_id=file.id, row_no=row.row_no, reference=row.reference[:60], amount_fen=row.amount_fen,
+                bank_code=row.code[:16], bank_text=row.text[:200], outcome=outcome.value,
+                line_id=line.id if line else None,
+            )
+        )  # fmt: skip
+    import_.finish()
+    record(
+        db, actor, Tag.RESULTS_IMPORTED, subject=("payout_batch", batch.public_id),
+        new={"sha256": sha256, "rows": len(rows), "outcomes": dict(counts)},
+    )  # fmt: skip
+    db.flush()  # the rows are there for whoever reads the batch in the same transaction
+    return Imported(file, counts)
+
+
+# --- Reading ------------------------------------------------------------------------------------------------
+
+
+def parse(rows: Sequence[Sequence[str]]) -> list[BankRow]:
+    """The rows under the head. Title rows, totals and empty rows are passed over."""
+    at, columns = _head(rows)
+    found = []
+    for row_no, row in enumerate(rows[at + 1 :], at + 2):
+        cells = {name: _clean(row[place]) if place < len(row) else "" for name, place in columns.items()}
+        if not cells["code"] and not any(c.isdigit() for c in cells["reference"]):
+            continue
+        found.append(
+            BankRow(
+                row_no,
+                "".join(cells["reference"].upper().split()),
+                _amount(cells["amount"]),
+                _code(cells["code"]),
+                cells.get("text", ""),
+                _day(cells.get("day", "")),
+            )
+        )
+    if not found:
+        raise _wrong_file(_m("The file has no row below its head. Choose the bank's result file."))
+    return found
+
+
+def _head(rows: Sequence[Sequence[str]]) -> tuple[int, dict[str, int]]:
+    missing: set[str] = {"reference", "amount", "code"}
+    for at, row in enumerate(rows[:_HEAD_WITHIN]):
+        columns: dict[str, int] = {}
+        for place, cell in enumerate(row):
+            title = "".join(c for c in _clean(cell).lower() if c.isalnum())
+            for name, synonyms in RESULT_COLUMNS.items():
+                if title in synonyms:
+                    columns.setdefault(name, place)
+        lacking = {"reference", "amount", "code"} - columns.keys()
+        if not lacking:
+            return at, columns
+        if len(lacking) < len(missing):
+            missing = lacking
+    names = {"reference": _m("reference"), "amount": _m("amount"), "code": _m("result code")}
+    first = next(name for name in ("reference", "amount", "code") if name in missing)
+    raise _wrong_file(
+        _m(
+            "The column “%(column)s” was not found in the first %(n)s rows. "
+            "Choose the bank's result file, with its head.",
+            column=names[first],
+            n=_HEAD_WITHIN,
+        )
+    )
+
+
+def _clean(cell: str) -> str:
+    return unicodedata.normalize("NFKC", cell).strip().lstrip("'").strip()
+
+
+def _amount(text: str) -> int | None:
+    whole, point, decimals = text.partition(".")
+    if point and len(decimals) > 2 and not decimals[2:].strip("0"):
+        text = f"{whole}.{decimals[:2]}"  # some banks write 1250.0000
+    try:
+        return parse_yuan(text)
+    except MoneyProblem:
+        return None
+
+
+def _code(text: str) -> str:
+    """Spreadsheets make 0 of 0000."""
+    return text.zfill(4) if text.isascii() and text.isdigit() and len(text) < 4 else text
+
+
+def _day(text: str) -> date | None:
+    for form in ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d"):
+        try:
+            return datetime.strptime(text[:10], form).date()  # noqa: DTZ007 - a date has no zone
+        except ValueError:
+            continue
+    return None
+
+
+# --- Booking ------------------------------------------------------------------------------------------------
+
+
+def _refuse_second(db: Session, sha256: bytes) -> None:
+    row = db.execute(
+        select(PayoutFile.added_at, PayoutBatch.number)
+        .join(PayoutBatch, PayoutBatch.id == PayoutFile.batch_id)
+        .where(PayoutFile.kind == PayoutFileKind.RESULT, PayoutFile.sha256 == sha256)
+    ).first()
+    if row is not None:
+        sentence = _m(
+            "This very file was imported on %(when)s for batch %(number)s. Nothing was booked a second time.",
+            when=row.added_at,
+            number=row.number,
+        )
+        raise Conflict(sentence, fields={"file": sentence})
+
+
+def _lines_of(db: Session, rows: Sequence[BankRow]) -> dict[str, tuple[PayoutLine, Payable]]:
+    references = sorted({row.reference for row in rows if row.reference and len(row.reference) <= 24})
+    found: dict[str, tuple[PayoutLine, Payable]] = {}
+    for start in range(0, len(references), _SLICE):
+        for line, payable in db.execute(
+            select(PayoutLine, Payable)
+            .join(Payable, Payable.id == PayoutLine.payable_id)
+            .where(PayoutLine.reference.in_(references[start : start + _SLICE]))
+            .execution_options(populate_existing=True)
+        ):
+            found[line.reference] = (line, payable)
+    return found
+
+
+def _hold(db: Session, batch_ids: set[int]) -> None:
+    """Imports and the reconciliation of one batch come one after the other: the first holds its row until it ends."""
+    for batch_id in sorted(batch_ids):
+        db.execute(
+            update(PayoutBatch)
+            .where(PayoutBatch.id == batch_id)
+            .values(state=PayoutBatch.state)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _store(
+    db: Session, actor: Actor, batch: PayoutBatch, name: str, content: bytes, sha256: bytes, rows: int
+) -> PayoutFile:
+    stored = store(db, actor, FileKind.RESULT_FILE, name, "application/octet-stream", content)
+    file = PayoutFile(
+        batch_id=batch.id, kind=PayoutFileKind.RESULT.value, file_id=stored.id, sha256=sha256, rows=rows,
+        added_by=actor.person_id,
+    )  # fmt: skip
+    try:
+        with db.begin_nested():
+            db.add(file)
+            db.flush()  # the key, and the refusal of the same file a second time
+    except IntegrityError:
+        _refuse_second(db, sha256)
+        raise
+    return file
+
+
+class _Import:
+    """One import on its way: what each row does to its line."""
+
+    def __init__(self, db: Session, actor: Actor, lines: Mapping[str, tuple[PayoutLine, Payable]]) -> None:
+        self.db = db
+        self.actor = actor
+        self.lines = lines
+        self.today = clock.today()
+        self.changes: dict[tuple[Any, int], tuple[str, dict[str, Any]]] = {}
+
+    def take(self, row: BankRow) -> tuple[RowOutcome, PayoutLine | None]:
+        line, payable = self.lines.get(row.reference, (None, None))
+        if line is None or payable is None:
+            return RowOutcome.UNKNOWN, None
+        if row.amount_fen != line.amount_fen or line.state in (LineState.PREPARED, LineState.CANCELLED):
+            return RowOutcome.MISMATCH, line
+        verdict = verdict_of(row.code)
+        if verdict is Verdict.PAID:
+            return self._paid(row, line, payable), line
+        if verdict is Verdict.RETURNED:
+            return self._returned(row, line, payable), line
+        return RowOutcome.PENDING, line
+
+    def _paid(self, row: BankRow, line: PayoutLine, payable: Payable) -> RowOutcome:
+        if line.state == LineState.PAID:
+            return RowOutcome.REPEATED
+        if line.state == LineState.RETURNED:
+            return RowOutcome.MISMATCH  # it came back before: the bank has to say which of the two is true
+        on = self._day(row)
+        self._move(line, LineState.PAID, row, paid_on=on)
+        self._set(Payable, payable, {"state": PayableState.PAID.value})
+        post_line(
+            self.db, self.actor, EntryKind.PAID, line, payable, Book.IN_TRANSIT, Book.BANK, booked_on=on
+        )
+        self._tell(Tag.LINE_PAID, line, row)
+        return RowOutcome.PAID
+
+    def _returned(self, row: BankRow, line: PayoutLine, payable: Payable) -> RowOutcome:
+        if line.state == LineState.RETURNED:
+            return RowOutcome.REPEATED
+        late = line.state == LineState.PAID
+        on = self._day(row)
+        self._move(line, LineState.RETURNED, row, returned_on=on)
+        if late:
+            self._set(Payable, payable, {"state": PayableState.BATCHED.value})
+        post_line(
+            self.db, self.actor, EntryKind.RETURNED, line, payable, Book.BANK if late else Book.IN_TRANSIT,
+            Book.RETURNED, booked_on=on, occasion="late-return" if late else "",
+        )  # fmt: skip
+        self._tell(Tag.LINE_RETURNED, line, row)
+        return RowOutcome.RETURNED
+
+    def _day(self, row: BankRow) -> date:
+        """The bank's own day where it is possible, else today."""
+        return row.day if row.day is not None and row.day <= self.today else self.today
+
+    def _move(self, line: PayoutLine, state: LineState, row: BankRow, **values: Any) -> None:
+        changes = {"state": state.value, "bank_code": row.code[:8], "bank_text": row.text[:120], **values}
+        self._set(PayoutLine, line, changes)
+
+    def _set(self, model: Any, thing: Any, values: dict[str, Any]) -> None:
+        """What the rows after this one see; `finish` brings it into the database."""
+        seen, before = self.changes.get((model, thing.id), (str(thing.state), {}))
+        self.changes[model, thing.id] = (seen, before | values)
+        for name, value in values.items():
+            set_committed_value(thing, name, value)
+
+    def finish(self) -> None:
+        """Compare and set, one statement for all that change in the same way."""
+        alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        for (model, key), (seen, values) in self.changes.items():
+            alike[model, seen, *sorted(values.items())].append(key)
+        for (model, seen, *pairs), keys in alike.items():
+            for start in range(0, len(keys), _SLICE):
+                some = keys[start : start + _SLICE]
+                won = self.db.execute(
+                    update(model)
+                    .where(model.id.in_(some), model.state == seen)
+                    .values(dict(pairs))
+                    .execution_options(synchronize_session=False)
+                ).rowcount  # type: ignore[attr-defined] # an UPDATE's result has it
+                if won != len(some):
+                    raise Conflict(
+                        _m("Somebody else was quicker: the state has just changed. Load the page again.")
+                    )
+
+    def _tell(self, tag: Tag, line: PayoutLine, row: BankRow) -> None:
+        record(
+            self.db, self.actor, tag, subject=("payout_line", line.public_id),
+            new={"reference": line.reference, "code": row.code, "amount_fen": line.amount_fen},
+        )  # fmt: skip
+
+
+def _wrong_file(sentence: Message) -> Invalid:
+    return Invalid(sentence, fields={"file": sentence})

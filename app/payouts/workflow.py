@@ -1,0 +1,143 @@
+"""The life of a payout batch: prepared, checked, released, reconciled, by four different persons."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.access.permissions import Permission
+from app.audit import Tag
+from app.core import clock
+from app.core.actor import Actor
+from app.core.i18n import Message, _m, _mn
+from app.core.money import format_yuan
+from app.ledger import Book
+from app.ledger.models import Posting
+from app.payouts.gate import stale_lines
+from app.payouts.models import BatchState, LineState, PayoutBatch, PayoutLine
+from app.workflow import Transition, Workflow
+
+# Column that names who did a duty, and how the refusal of a second one says it.
+DUTIES: Final = (
+    ("prepared_by", _m("You prepared this batch. Another person must take this step.")),
+    ("checked_by", _m("You checked this batch. Another person must take this step.")),
+    ("released_by", _m("You released this batch. Another person must take this step.")),
+    ("reconciled_by", _m("You reconciled this batch. Another person must take this step.")),
+)
+
+
+def another_person(_db: Session, actor: Actor, batch: PayoutBatch) -> Message | None:
+    """Persons are compared, not accounts: a second account of the same person changes nothing."""
+    for column, sentence in DUTIES:
+        if getattr(batch, column) == actor.person:
+            return sentence
+    return None
+
+
+def may_be_released(db: Session, actor: Actor, batch: PayoutBatch) -> Message | None:
+    """Another person, and every line still goes to the account that was checked."""
+    refusal = another_person(db, actor, batch)
+    if refusal is not None:
+        return refusal
+    stale = stale_lines(db, batch.id, on=clock.today())
+    if not stale:
+        return None
+    return _mn(
+        "%(n)s line must not go out. Line %(no)s: %(why)s Send the batch back and have it prepared again.",
+        "%(n)s lines must not go out. First, line %(no)s: %(why)s Send the batch back and have it prepared again.",
+        len(stale),
+        no=stale[0][0],
+        why=stale[0][1][0],
+    )
+
+
+def may_be_reconciled(db: Session, actor: Actor, batch: PayoutBatch) -> Message | None:
+    """Another person, a result for every line, and the books say what the lines say."""
+    refusal = another_person(db, actor, batch)
+    if refusal is not None:
+        return refusal
+    sums = {
+        state: (count, amount)
+        for state, count, amount in db.execute(
+            select(PayoutLine.state, func.count(), func.sum(PayoutLine.amount_fen))
+            .where(PayoutLine.batch_id == batch.id)
+            .group_by(PayoutLine.state)
+        )
+    }
+    if LineState.SENT in sums:
+        return _mn(
+            "%(n)s line has no final result from the bank yet. Import the bank's result first.",
+            "%(n)s lines have no final result from the bank yet. Import the bank's result first.",
+            sums[LineState.SENT][0],
+        )
+    paid = int(sums.get(LineState.PAID, (0, 0))[1])
+    booked = -int(
+        db.scalar(
+            select(func.coalesce(func.sum(Posting.amount_fen), 0))
+            .join(PayoutLine, PayoutLine.id == Posting.line_id)
+            .where(PayoutLine.batch_id == batch.id, Posting.book == Book.BANK)
+        )
+        or 0
+    )
+    if paid != booked:
+        return _m(
+            "The paid lines add up to %(paid)s, but the ledger says %(booked)s. Tell your administrator.",
+            paid=format_yuan(paid),
+            booked=format_yuan(booked),
+        )
+    return None
+
+
+def _transitions() -> tuple[Transition, ...]:
+    prepared, checked = frozenset({BatchState.PREPARED}), frozenset({BatchState.CHECKED})
+    cancelled = BatchState.CANCELLED
+    return (
+        Transition(
+            "check", prepared, BatchState.CHECKED, Permission.PAYOUTS_CHECK, _m("Confirm the check"),
+            Tag.BATCH_CHECKED, guard=another_person,
+        ),
+        Transition(
+            "send-back", prepared, cancelled, Permission.PAYOUTS_CHECK, _m("Send back"), Tag.BATCH_SENT_BACK,
+            guard=another_person, needs_reason=True,
+        ),
+        Transition(
+            "cancel", prepared, cancelled, Permission.PAYOUTS_PREPARE, _m("Cancel the batch"),
+            Tag.BATCH_CANCELLED, needs_reason=True, danger=True,
+        ),
+        Transition(
+            "release", checked, BatchState.RELEASED, Permission.PAYOUTS_RELEASE, _m("Release the batch"),
+            Tag.BATCH_RELEASED, guard=may_be_released,
+        ),
+        Transition(
+            "refuse", checked, cancelled, Permission.PAYOUTS_RELEASE, _m("Refuse and send back"),
+            Tag.BATCH_SENT_BACK, guard=another_person, needs_reason=True,
+        ),
+        Transition(
+            "reconcile", frozenset({BatchState.RELEASED}), BatchState.RECONCILED, Permission.PAYOUTS_RECONCILE,
+            _m("Reconcile the batch"), Tag.BATCH_RECONCILED, guard=may_be_reconciled,
+        ),
+    )  # fmt: skip
+
+
+BATCH: Final = Workflow(
+    "payout_batch",
+    PayoutBatch,
+    {
+        BatchState.PREPARED: (_m("Prepared, to be checked"), "notice"),
+        BatchState.CHECKED: (_m("Checked, to be released"), "notice"),
+        BatchState.RELEASED: (_m("Released, to be reconciled"), "warning"),
+        BatchState.RECONCILED: (_m("Reconciled"), "success"),
+        BatchState.CANCELLED: (_m("Sent back or cancelled"), "neutral"),
+    },
+    _transitions(),
+)
+
+LINE_STATES: Final[dict[str, tuple[Message, str]]] = {
+    LineState.PREPARED: (_m("Prepared"), "neutral"),
+    LineState.SENT: (_m("Sent to the bank"), "notice"),
+    LineState.PAID: (_m("Paid"), "success"),
+    LineState.RETURNED: (_m("Returned by the bank"), "error"),
+    LineState.CANCELLED: (_m("Cancelled"), "neutral"),
+}

@@ -1,0 +1,282 @@
+"""Guardians and the account that a student's money goes to."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from sqlalchemy import column, exists, select, table
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.access.permissions import Permission
+from app.audit import Tag, record
+from app.core import clock
+from app.core.actor import Actor
+from app.core.errors import Conflict, Invalid, NotFound
+from app.core.i18n import Message, _m
+from app.core.mask import mask_account, mask_id, mask_phone
+from app.db import violates
+from app.registry.forms import AccountForm, EndForm, GuardianChangeForm, GuardianForm
+from app.registry.models import BankAccount, Guardian, Guardianship, Student
+from app.registry.students import (
+    FIELDS,
+    GUARDIAN_UNIQUE,
+    NOT_STORED,
+    account_index,
+    guardian_index,
+    must_stand,
+)
+
+_LINE = table("payout_line", column("bank_account_id"))
+
+
+# --- Guardians --------------------------------------------------------------------------------
+
+
+def link_guardian(db: Session, actor: Actor, student: Student, form: GuardianForm) -> Guardian:
+    """Somebody stands for the child from a day on."""
+    actor.require(Permission.STUDENTS_CHANGE)
+    must_stand(student)
+    return attach(
+        db, actor, student, name=form.name, relation=form.relation, number=form.number, phone=form.phone,
+        since=form.since,
+    )  # fmt: skip
+
+
+def attach(
+    db: Session, actor: Actor, student: Student, *, name: str, relation: str, number: str | None, phone: str | None,
+    since: date,
+) -> Guardian:  # fmt: skip
+    """A guardian with this number who is known already is taken again: one person, several children."""
+    if number and student.document_type == "1" and student.document_number == number:
+        raise Invalid(FIELDS, fields={"number": _m("This is the student's own number.")})
+    guardian = _guardian_of(db, name, number) or _new_guardian(db, name, number)
+    if phone and guardian.phone != phone:
+        guardian.phone = phone
+    last = db.execute(
+        select(Guardianship.valid_to)
+        .where(Guardianship.student_id == student.id, Guardianship.guardian_id == guardian.id)
+        .order_by(Guardianship.valid_from.desc())
+        .limit(1)
+    ).first()
+    if last is not None and last.valid_to is None:
+        raise Conflict(_m("%(name)s is a guardian of this student already.", name=name))
+    if last is not None and last.valid_to >= since:
+        raise Invalid(
+            FIELDS,
+            fields={"since": _m("%(name)s was guardian until %(day)s; begin after that day.", name=name,
+                                day=last.valid_to)},
+        )  # fmt: skip
+    db.add(Guardianship(student_id=student.id, guardian_id=guardian.id, relation=relation, valid_from=since))
+    record(
+        db, actor, Tag.GUARDIAN_LINKED, subject=("student", student.public_id),
+        new={"guardian": guardian.public_id, "name": name, "relation": relation, "document": guardian.document_mask,
+             "phone": mask_phone(phone), "since": since},
+    )  # fmt: skip
+    return guardian
+
+
+def _guardian_of(db: Session, name: str, number: str | None) -> Guardian | None:
+    if not number:
+        return None
+    known = db.scalar(select(Guardian).where(Guardian.document_index == guardian_index(number)))
+    if known is not None and known.name != name:
+        raise Invalid(
+            FIELDS,
+            fields={
+                "number": _m(
+                    "This number and this name do not belong together. Compare both with the document."
+                )
+            },
+        )
+    return known
+
+
+def _new_guardian(db: Session, name: str, number: str | None) -> Guardian:
+    guardian = Guardian(
+        name=name, document_number=number, document_index=guardian_index(number) if number else None,
+        document_mask=mask_id(number),
+    )  # fmt: skip
+    try:
+        with db.begin_nested():
+            db.add(guardian)
+            db.flush()  # the key, and the answer of the unique index
+    except IntegrityError as error:
+        known = _guardian_of(db, name, number) if violates(error, GUARDIAN_UNIQUE) else None
+        if known is None:
+            raise
+        return known
+    return guardian
+
+
+def get_guardian(db: Session, student: Student, public_id: str) -> tuple[Guardian, Guardianship]:
+    """Somebody who is a guardian of this student today."""
+    row = db.execute(
+        select(Guardian, Guardianship)
+        .join(Guardianship, Guardianship.guardian_id == Guardian.id)
+        .where(
+            Guardian.public_id == public_id,
+            Guardianship.student_id == student.id,
+            Guardianship.valid_to.is_(None),
+        )
+    ).first()
+    if row is None:
+        raise NotFound(_m("This guardian does not exist, or is none of this student any more."))
+    return row[0], row[1]
+
+
+def change_guardian(
+    db: Session, actor: Actor, student: Student, public_id: str, form: GuardianChangeForm
+) -> Guardian:
+    """Correct a guardian's name, number or phone; it holds for every child of that guardian."""
+    actor.require(Permission.STUDENTS_CHANGE)
+    must_stand(student)
+    guardian, _ = get_guardian(db, student, public_id)
+    if guardian.version != form.version:
+        raise Conflict(
+            _m("Somebody else has changed this guardian since you opened the page. Look at it again, then repeat "
+               "your change."),
+            code="registry.overtaken",
+        )  # fmt: skip
+    old: dict[str, str] = {}
+    new: dict[str, str] = {}
+    if form.name != guardian.name:
+        old["name"], new["name"] = guardian.name, form.name
+        guardian.name = form.name
+    if form.phone and form.phone != guardian.phone:
+        old["phone"], new["phone"] = mask_phone(guardian.phone), mask_phone(form.phone)
+        guardian.phone = form.phone
+    if form.number and form.number != guardian.document_number:
+        if student.document_type == "1" and student.document_number == form.number:
+            raise Invalid(FIELDS, fields={"number": _m("This is the student's own number.")})
+        old["document"], new["document"] = guardian.document_mask, mask_id(form.number)
+        guardian.document_number, guardian.document_mask = form.number, mask_id(form.number)
+        guardian.document_index = guardian_index(form.number)
+    if not new:
+        return guardian
+    try:
+        with db.begin_nested():
+            db.flush()  # the answer of the unique index
+    except IntegrityError as error:
+        if not violates(error, GUARDIAN_UNIQUE):
+            raise
+        taken = _m("Another guardian has this number. End this one and add that guardian instead.")
+        raise Conflict(NOT_STORED, fields={"number": taken}) from None
+    record(db, actor, Tag.GUARDIAN_CHANGED, subject=("student", student.public_id),
+           old={"guardian": guardian.public_id, **old}, new={"guardian": guardian.public_id, **new})  # fmt: skip
+    return guardian
+
+
+def end_guardian(db: Session, actor: Actor, student: Student, public_id: str, form: EndForm) -> None:
+    """The guardian stands for the child until a day; not while the child's money goes to that guardian's account."""
+    actor.require(Permission.STUDENTS_CHANGE)
+    must_stand(student)
+    guardian, link = get_guardian(db, student, public_id)
+    if form.until < link.valid_from:
+        raise Invalid(
+            FIELDS, fields={"until": _m("The last day lies before the first, %(day)s.", day=link.valid_from)}
+        )
+    holder = db.scalar(
+        select(BankAccount.id).where(
+            BankAccount.student_id == student.id, BankAccount.guardian_id == guardian.id,
+            BankAccount.valid_to.is_(None),
+        )
+    )  # fmt: skip
+    if holder is not None:
+        raise Conflict(
+            _m(
+                "The student's money goes to the account of %(name)s. Change the account first.",
+                name=guardian.name,
+            )
+        )
+    link.valid_to = form.until
+    record(db, actor, Tag.GUARDIAN_ENDED, subject=("student", student.public_id),
+           new={"guardian": guardian.public_id, "name": guardian.name, "until": form.until})  # fmt: skip
+
+
+# --- Bank account -----------------------------------------------------------------------------
+
+
+def find_account(db: Session, student: Student) -> BankAccount | None:
+    """The account that is open today."""
+    return db.scalar(
+        select(BankAccount).where(BankAccount.student_id == student.id, BankAccount.valid_to.is_(None))
+    )
+
+
+def change_account(db: Session, actor: Actor, student: Student, form: AccountForm) -> BankAccount:
+    """From a day on the money goes elsewhere; the former account is closed on the day before and kept."""
+    actor.require(Permission.STUDENTS_CHANGE)
+    must_stand(student)
+    guardian = None
+    if form.holder != "student":
+        try:
+            guardian, _ = get_guardian(db, student, form.holder)
+        except NotFound:
+            raise Invalid(
+                FIELDS, fields={"holder": _m("The holder is the student, or one of today's guardians.")}
+            ) from None
+    return open_account(
+        db,
+        actor,
+        student,
+        guardian,
+        bank_name=form.bank_name,
+        number=form.number,
+        since=form.since,
+        source="desk",
+    )
+
+
+def open_account(
+    db: Session, actor: Actor, student: Student, guardian: Guardian | None, *, bank_name: str, number: str,
+    since: date, source: str,
+) -> BankAccount:  # fmt: skip
+    """Open the account, closing the one before it. An account that began the same day and was never used is
+    taken for a slip and corrected."""
+    former = find_account(db, student)
+    holder = guardian.name if guardian else student.name
+    old = None
+    if former is not None:
+        old = {"bank": former.bank_name, "account": mask_account(former.number), "holder": former.holder_name}
+        if former.number == number and former.holder_name == holder and former.bank_name == bank_name:
+            raise Conflict(_m("This account is the one on record already. Nothing was changed."))
+        if since < former.valid_from:
+            raise Invalid(FIELDS, fields={"since": _began(former.valid_from)})
+        if since == former.valid_from:
+            if _paid_to(db, former):
+                raise Invalid(
+                    FIELDS,
+                    fields={
+                        "since": _m(
+                            "Money is on its way to the account recorded this day. Begin a day later."
+                        )
+                    },
+                )
+        else:
+            former.valid_to = since - timedelta(days=1)
+            db.flush()  # closed before the next one opens: a student has one open account
+            former = None
+    account = former or BankAccount(student_id=student.id, valid_from=since)
+    account.guardian_id = guardian.id if guardian else None
+    account.holder_name = holder
+    account.bank_name = bank_name
+    account.number = number
+    account.number_index = account_index(number)
+    account.number_tail = number[-4:]
+    account.source = source
+    account.recorded_at, account.recorded_by = clock.now(), actor.account_id
+    db.add(account)
+    record(
+        db, actor, Tag.BANK_ACCOUNT_CHANGED, subject=("student", student.public_id), old=old,
+        new={"bank": bank_name, "account": mask_account(number), "holder": holder, "since": since},
+    )  # fmt: skip
+    return account
+
+
+def _began(day: date) -> Message:
+    return _m("The present one began on %(day)s; the new one begins on that day or later.", day=day)
+
+
+def _paid_to(db: Session, account: BankAccount) -> bool:
+    return bool(db.scalar(select(exists().where(_LINE.c.bank_account_id == account.id))))

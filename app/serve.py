@@ -1,0 +1,223 @@
+"""The processes of a running service: the web server, and a worker beside it.
+
+They start on complete settings and a database at the newest schema, or not at all; the sentence says what to do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+import structlog
+import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.access.installation import clock_offset
+from app.config import Settings, index_key_bytes
+from app.core import clock
+from app.core.crypto import KeyRing, use_keys
+from app.db import Database, at_head
+from app.files.store import use_folder
+from app.jobs import worker
+from app.main import create_app, set_up_logging
+
+log = structlog.get_logger("zhuxue.serve")
+
+# Modules that register handlers of jobs and chores: a worker must know them all, and every table that rows refer to.
+WORK: tuple[str, ...] = (
+    "app.payouts.models",
+    "app.sponsorship.models",
+    "app.jobs.upkeep",
+    "app.sponsorship.upkeep",
+    "app.registry.exports",
+    "app.oversight.exports",
+    "app.oversight.verification",
+)
+_PORTS = 50
+_GRACE_SECONDS = 10
+
+
+class CannotStart(Exception):
+    """Why the service does not start, sentence by sentence."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__("\n".join(sentences))
+        self.sentences = sentences
+
+
+def check(settings: Settings, *, host: str = "127.0.0.1") -> None:
+    """Refuse to start on incomplete settings, or on a database that this program was not written for."""
+    problems = settings.problems(host=host)
+    if problems:
+        raise CannotStart(problems)
+    database = Database(settings.url, threads=1)
+    try:
+        current = at_head(database.read_engine)
+    except SQLAlchemyError:
+        raise CannotStart(
+            ["The database cannot be reached. Check ZHUXUE_DATABASE_URL, and that the server runs."]
+        ) from None
+    finally:
+        database.dispose()
+    if not current:
+        raise CannotStart(["The database is not at the newest schema: run `zhuxue migrate` first."])
+
+
+def run(
+    settings: Settings,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    with_worker: bool = True,
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until told to stop."""
+    tell = say or _tell
+    check(settings, host=host)
+    listener = listen(host, port)
+    taken = listener.getsockname()[1]
+    if port and taken != port:
+        tell(f"Port {port} is in use by another program; taking {taken} instead.")
+    shown = f"[{host}]" if ":" in host else host
+    stopping = threading.Event()
+    beside = WorkerBeside(settings, stopping) if with_worker else None
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies or "",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            timeout_keep_alive=20,
+        )
+    )
+    # uvicorn raises the signal once more when it is done; then there is still a worker to be stopped.
+    before = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if beside is not None:
+            beside.start()
+        tell(f"Zhuxue is at http://{shown}:{taken}/  (Ctrl-C stops it)")
+        server.run(sockets=[listener])
+    finally:
+        stopping.set()
+        if beside is not None:
+            beside.stop()
+        listener.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket on the port, or on the next one that is free."""
+    for candidate in range(port, min(port + _PORTS, 65_536)):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, candidate))
+            listener.listen(2048)
+        except OSError as error:
+            listener.close()
+            if isinstance(error, socket.gaierror):
+                raise CannotStart([f"{host} is no address of this machine."]) from None
+            continue
+        listener.set_inheritable(True)
+        return listener
+    raise CannotStart([f"No port from {port} to {port + _PORTS - 1} can be taken on {host}."])
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """The server has its own answer to this signal."""
+
+
+def _tell(sentence: str) -> None:
+    sys.stdout.write(sentence + "\n")
+    sys.stdout.flush()
+
+
+# --- The worker ---------------------------------------------------------------------------------------------
+
+
+def run_worker(settings: Settings, parent: int | None = None) -> None:
+    """Do jobs and chores until told to stop; `parent` is the process with which this one ends."""
+    set_up_logging(settings)
+    use_keys(KeyRing(settings.key_ring(), index_key_bytes(settings)))
+    use_folder(settings.data_dir / "files")
+    for name in WORK:
+        importlib.import_module(name)
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    # Ctrl-C in a terminal reaches both processes; the parent tells this one when it is time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if parent is not None else stop)
+    database = Database(settings.url, threads=2)
+    try:
+        with database.read() as db:
+            clock.set_clock(clock_offset(db))
+        worker.run(database, stopping=stopping, parent=parent)
+    finally:
+        database.dispose()
+
+
+class WorkerBeside:
+    """One worker process beside the server: started anew when it dies, stopped with the server."""
+
+    def __init__(self, settings: Settings, stopping: threading.Event) -> None:
+        self._settings = settings
+        self._stopping = stopping
+        # A fresh interpreter: a fork of a process with threads and open databases is asking for trouble. Settings go
+        # through a pipe, so that no key stands in an argument or in the environment.
+        self._context = multiprocessing.get_context("spawn")
+        self._process: BaseProcess | None = None
+        self._watch = threading.Thread(target=self._keep, name="worker-watch", daemon=True)
+
+    def start(self) -> None:
+        self._launch()
+        self._watch.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._watch.join(timeout=5)
+        process = self._process
+        if process is None:
+            return
+        process.terminate()
+        process.join(timeout=_GRACE_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    def _launch(self) -> None:
+        self._process = self._context.Process(
+            target=run_worker, args=(self._settings, os.getpid()), name="zhuxue-worker"
+        )
+        self._process.start()
+
+    def _keep(self) -> None:
+        pause = 1.0
+        while not self._stopping.wait(1.0):
+            process = self._process
+            if process is None or process.is_alive():
+                pause = 1.0
+                continue
+            log.warning("worker died", exit_code=process.exitcode)
+            if self._stopping.wait(pause):
+                return
+            pause = min(pause * 2, 60.0)
+            self._launch()

@@ -1,0 +1,126 @@
+"""What the pages of remittances show: selects of columns, within the scope."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.access.models import Person
+from app.access.scope import scope_condition
+from app.core.actor import Actor
+from app.core.paging import PAGE_SIZE, Direction, Page, read_page
+from app.ledger.models import Book, Entry, Posting
+from app.sponsorship.models import Agreement, Allocation, Instalment, Place, Remittance, Sponsor, SponsorState
+from app.sponsorship.references import normalise
+
+
+@dataclass(frozen=True)
+class RemittanceFilter:
+    """`state`: open while some of it waits to be allocated, used when it is all allocated or refunded."""
+
+    state: str = ""
+    sponsor: str = ""
+    since: date | None = None
+    until: date | None = None
+    text: str = ""
+
+
+def _left() -> ColumnElement[int]:
+    return Remittance.amount_fen - Remittance.allocated_fen - Remittance.refunded_fen
+
+
+def list_remittances(
+    db: Session,
+    actor: Actor,
+    wanted: RemittanceFilter,
+    *,
+    cursor: str | None = None,
+    direction: Direction = Direction.FORWARD,
+    size: int = PAGE_SIZE,
+) -> tuple[Page[Any], int]:
+    """Newest first, and the sum in fen over all pages."""
+    query = (
+        select()
+        .select_from(Remittance)
+        .join(Sponsor, Sponsor.id == Remittance.sponsor_id)
+        .where(scope_condition(actor, Remittance))
+    )
+    if wanted.state:
+        query = query.where(_left() > 0 if wanted.state == "open" else _left() == 0)
+    if wanted.sponsor:
+        query = query.where(Sponsor.public_id == wanted.sponsor)
+    if wanted.since:
+        query = query.where(Remittance.received_on >= wanted.since)
+    if wanted.until:
+        query = query.where(Remittance.received_on <= wanted.until)
+    if wanted.text:
+        query = query.where(
+            or_(
+                Remittance.bank_reference == "".join(wanted.text.split()).upper(),
+                Remittance.payment_reference == normalise(wanted.text),
+                Remittance.payer_name == wanted.text,
+            )
+        )
+    count, total_fen = db.execute(
+        query.add_columns(func.count(), func.coalesce(func.sum(Remittance.amount_fen), 0))
+    ).one()
+    page = read_page(
+        db,
+        query.add_columns(
+            Remittance.public_id, Remittance.received_on, Remittance.payer_name, Sponsor.name.label("sponsor"),
+            Remittance.bank_reference, Remittance.amount_fen, Remittance.allocated_fen, Remittance.refunded_fen,
+            _left().label("left_fen"),
+        ),
+        [Remittance.received_on, Remittance.id], Remittance.public_id, cursor_of=lambda row: str(row.public_id),
+        cursor=cursor, direction=direction, descending=True, size=size, total=count,
+    )  # fmt: skip
+    return page, int(total_fen)
+
+
+def allocations_of(db: Session, actor: Actor, remittance: Remittance) -> Sequence[Any]:
+    """Where its money went: agreement, alias, term, fen, day, and who allocated it."""
+    return db.execute(
+        select(
+            Agreement.public_id, Agreement.number, Place.alias, Instalment.term, Allocation.amount_fen,
+            Allocation.allocated_on, Person.name,
+        )
+        .select_from(Allocation)
+        .join(Instalment, Instalment.id == Allocation.instalment_id)
+        .join(Agreement, Agreement.id == Instalment.agreement_id)
+        .join(Place, Place.id == Agreement.place_id)
+        .outerjoin(Person, Person.id == Allocation.recorded_by)
+        .where(scope_condition(actor, Agreement), Allocation.remittance_id == remittance.id)
+        .order_by(Allocation.id)
+    ).all()  # fmt: skip
+
+
+def sponsor_options(db: Session, actor: Actor) -> Sequence[Any]:
+    """(public id, name) of the sponsors that a remittance may belong to."""
+    return db.execute(
+        select(Sponsor.public_id, Sponsor.name)
+        .where(scope_condition(actor, Sponsor), Sponsor.state == SponsorState.APPROVED)
+        .order_by(Sponsor.name, Sponsor.id)
+    ).all()
+
+
+def refunds_of(db: Session, remittance: Remittance) -> Sequence[Any]:
+    """What went back to the sponsor: day, fen, reason, newest last."""
+    return db.execute(
+        select(Entry.booked_on, Posting.amount_fen, Entry.memo)
+        .join(Posting, Posting.entry_id == Entry.id)
+        .where(
+            Entry.source_ref >= f"refund:{remittance.public_id}:",
+            Entry.source_ref < f"refund:{remittance.public_id};",
+            Posting.book == Book.UNALLOCATED,
+        )
+        .order_by(Entry.id)
+    ).all()
+
+
+def person_name(db: Session, person_id: int | None) -> str:
+    return db.scalar(select(Person.name).where(Person.id == person_id)) or ""

@@ -1,0 +1,157 @@
+"""What waits in sponsorship for city, school, finance and sponsors; and the figures that the public sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.access.permissions import Permission
+from app.access.scope import scope_condition, visible
+from app.core import clock
+from app.core.actor import Actor
+from app.core.i18n import Message, _m
+from app.core.waiting import Waiting, counted
+from app.payouts.models import LineState, Payable, PayoutLine
+from app.sponsorship.models import (
+    Agreement,
+    AgreementState,
+    Claim,
+    ClaimState,
+    DirectDisbursement,
+    DisbursementState,
+    Instalment,
+    Introduction,
+    IntroductionState,
+    Place,
+    PlaceState,
+    Remittance,
+    Sponsor,
+    SponsorState,
+    Way,
+)
+
+_SHOWN = (IntroductionState.CLOSED, IntroductionState.SETTLED)
+
+
+def waiting(db: Session, actor: Actor) -> list[Waiting]:
+    """Whatever this account can move on."""
+    found: list[Waiting] = []
+    if actor.may(Permission.CLAIMS_DECIDE):
+        claims = select(Claim).where(Claim.state == ClaimState.CONFIRMED)
+        found.append(counted(db, _m("claims to approve or refuse"), "/claims", claims, Claim.confirmed_at))
+    if actor.may(Permission.SPONSORS_APPROVE):
+        pending = select(Sponsor).where(Sponsor.state == SponsorState.PENDING)
+        found.append(
+            counted(db, _m("sponsors to approve"), "/sponsors?state=pending", pending, Sponsor.signed_up_at)
+        )
+    if actor.may(Permission.DISBURSEMENTS_CONFIRM):
+        found.append(
+            _disbursements(db, actor, DisbursementState.LOGGED, _m("direct disbursements to confirm"))
+        )
+    if actor.may(Permission.REMITTANCES_RECORD):
+        unused = select(Remittance).where(
+            Remittance.allocated_fen + Remittance.refunded_fen < Remittance.amount_fen
+        )
+        what = _m("remittances not fully allocated")
+        found.append(counted(db, what, "/remittances?state=open", unused, Remittance.received_on))
+        found.append(
+            _disbursements(db, actor, DisbursementState.DISPUTED, _m("disputed direct disbursements"))
+        )
+    if actor.may(Permission.OWN_SPONSORSHIP_READ):
+        found.extend(_of_sponsor(db, actor))
+    return found
+
+
+def _disbursements(db: Session, actor: Actor, state: DisbursementState, what: Message) -> Waiting:
+    rows = visible(actor, DirectDisbursement).where(DirectDisbursement.state == state)
+    return counted(db, what, f"/disbursements?state={state.value}", rows, DirectDisbursement.handed_on)
+
+
+def _of_sponsor(db: Session, actor: Actor) -> list[Waiting]:
+    held = visible(actor, Claim).where(Claim.state == ClaimState.HELD, Claim.held_until > clock.now())
+    due = (
+        select(Instalment)
+        .join(Agreement, Agreement.id == Instalment.agreement_id)
+        .where(
+            scope_condition(actor, Agreement),
+            Agreement.state == AgreementState.ACTIVE,
+            Instalment.way == Way.BUREAU,
+            Instalment.allocated_fen < Instalment.amount_fen,
+        )
+    )
+    return [
+        counted(db, _m("held students to confirm"), "/cart", held, Claim.held_at),
+        counted(db, _m("instalments that are not fully received"), "/sponsorship", due, Instalment.due_on),
+        _disbursements(db, actor, DisbursementState.DISPUTED, _m("disputed direct disbursements")),
+    ]
+
+
+@dataclass(frozen=True)
+class PublicFigures:
+    """Closed introductions with what came of them; the open one apart. Amounts in fen."""
+
+    introductions: int
+    sponsored: int
+    paid_fen: int
+    open_number: int | None
+    open_places: int
+    free_places: int
+
+
+def public_figures(db: Session) -> PublicFigures:
+    """What the landing page tells, straight from the records."""
+    closed = select(Introduction.id).where(Introduction.state.in_(_SHOWN))
+    introductions = (
+        db.scalar(select(func.count()).select_from(Introduction).where(Introduction.state.in_(_SHOWN))) or 0
+    )
+    sponsored = (
+        db.scalar(
+            select(func.count(func.distinct(Place.student_id)))
+            .join(Claim, Claim.place_id == Place.id)
+            .where(Place.introduction_id.in_(closed), Claim.state.in_([ClaimState.ACTIVE, ClaimState.ENDED]))
+        )
+        or 0
+    )
+    by_bureau = (
+        db.scalar(
+            select(func.coalesce(func.sum(PayoutLine.amount_fen), 0))
+            .join(Payable, Payable.id == PayoutLine.payable_id)
+            .where(PayoutLine.state == LineState.PAID, Payable.introduction_id.in_(closed))
+        )
+        or 0
+    )
+    directly = (
+        db.scalar(
+            select(func.coalesce(func.sum(DirectDisbursement.amount_fen), 0))
+            .join(Instalment, Instalment.id == DirectDisbursement.instalment_id)
+            .join(Agreement, Agreement.id == Instalment.agreement_id)
+            .join(Place, Place.id == Agreement.place_id)
+            .where(DirectDisbursement.state == DisbursementState.CONFIRMED, Place.introduction_id.in_(closed))
+        )
+        or 0
+    )
+    current = db.execute(
+        select(Introduction.id, Introduction.number)
+        .where(Introduction.state == IntroductionState.PUBLISHED)
+        .order_by(Introduction.number.desc())
+        .limit(1)
+    ).first()
+    places = free = 0
+    if current is not None:
+        listed = (Place.introduction_id == current.id, Place.state == PlaceState.LISTED)
+        places = db.scalar(select(func.count()).select_from(Place).where(*listed)) or 0
+        live = (
+            select(func.count())
+            .select_from(Claim)
+            .where(
+                Claim.place_id == Place.id,
+                Claim.state.in_([ClaimState.HELD, ClaimState.CONFIRMED, ClaimState.ACTIVE]),
+            )
+            .scalar_subquery()
+        )
+        free = db.scalar(select(func.count()).select_from(Place).where(*listed, live < Place.shares)) or 0
+    return PublicFigures(
+        introductions, sponsored, by_bureau + directly, current.number if current else None, places, free
+    )

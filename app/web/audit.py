@@ -1,0 +1,63 @@
+"""The audit chain: its events, what the last run of the invariants said, and the signed checkpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.access.permissions import Permission
+from app.audit.verify import public_key
+from app.config import Settings, seal_key_bytes
+from app.core.actor import Actor
+from app.core.paging import page_size
+from app.door.access import requires
+from app.door.sessions import ReadDb
+from app.oversight import events, verification
+from app.web.asked import cursor_of, kept, query_form, read_day
+from app.web.oversight_words import AREAS, TAGS
+from app.web.render import page
+
+router = APIRouter(include_in_schema=False)
+
+Auditor = Annotated[Actor, requires(Permission.AUDIT_READ)]
+
+
+@router.get("/audit", name="audit")
+def chain(request: Request, actor: Auditor, db: ReadDb) -> Response:
+    form = query_form(request, "area", "login", "subject", "since", "until")
+    values = form.values
+    area = values["area"] if values["area"] in AREAS or values["area"] in TAGS else ""
+    cursor, direction = cursor_of(request)
+    found = events.list_events(
+        db, actor,
+        events.EventFilter(area, values["login"], values["subject"], read_day(form, "since"), read_day(form, "until")),
+        cursor=cursor, direction=direction, size=page_size(request.query_params.get("rows")),
+    )  # fmt: skip
+    return page(
+        request, "audit/list.html", actor=actor, filter=form, area=area, page=found, areas=AREAS,
+        kinds_of_event=[(tag.value, tag.value) for tag in TAGS],
+        last=verification.last_verification(db), keep=kept(request),
+    )  # fmt: skip
+
+
+@router.get("/audit/verification", name="audit.verification")
+def verified(request: Request, actor: Auditor, db: ReadDb) -> Response:
+    settings: Settings = request.app.state.settings
+    seed = seal_key_bytes(settings)
+    return page(
+        request,
+        "audit/verification.html",
+        actor=actor,
+        last=verification.last_verification(db),
+        recent=verification.recent_verifications(db),
+        checkpoints=verification.latest_checkpoints(db),
+        public_key=public_key(seed).hex() if seed else "",
+    )
+
+
+@router.get("/audit/events/{seq:int}", name="audit.event")
+def event(request: Request, seq: int, actor: Auditor, db: ReadDb) -> Response:
+    view = events.event_view(db, actor, seq)
+    return page(request, "audit/event.html", actor=actor, view=view, areas=AREAS, keep=kept(request))

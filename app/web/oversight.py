@@ -1,0 +1,200 @@
+"""Payouts per batch, the way down to the bank's word and the voucher, and who read which child."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from sqlalchemy.orm import Session
+
+from app.access.permissions import Permission
+from app.access.roles import ROLE_NAMES
+from app.core import clock, codes
+from app.core.actor import Actor
+from app.core.errors import Invalid
+from app.core.i18n import _m
+from app.core.paging import page_size
+from app.door.access import requires
+from app.door.forms import Form, Submitted, blank
+from app.door.sessions import Db, ReadDb, SnapshotDb
+from app.door.side import note_read
+from app.oversight import events, exports, payouts, trace
+from app.payouts.codes import BANK_CODES
+from app.payouts.workflow import LINE_STATES
+from app.registry.places import known
+from app.registry.search import by_number
+from app.sponsorship.disbursements import WORKFLOW as DISBURSEMENT
+from app.sponsorship.workflow import INTRODUCTION
+from app.web import addresses  # noqa: F401 - the shape of public ids in addresses
+from app.web.asked import ask, cursor_of, query_form, read_day
+from app.web.oversight_words import FIGURES, KINDS, OUTCOMES, SEEN, WAYS
+from app.web.render import page, redirect
+
+router = APIRouter(include_in_schema=False)
+
+Overseer = Annotated[Actor, requires(Permission.OVERSIGHT_READ)]
+
+
+@router.get("/oversight", name="oversight")
+def per_batch(request: Request, actor: Overseer, db: SnapshotDb) -> Response:
+    return _per_batch(request, actor, db)
+
+
+def _per_batch(request: Request, actor: Actor, db: Session, refused: Submitted | None = None) -> Response:
+    asked = ask(request, db, actor, choices=True)
+    return page(
+        request,
+        "oversight/payouts.html",
+        actor=actor,
+        asked=asked,
+        refused=refused or blank(request),
+        found=payouts.payouts_per_batch(db, actor, asked.wanted),
+        apart=payouts.unallocated(db, actor, asked.wanted),
+        states=INTRODUCTION.states,
+        places=known(db),
+    )
+
+
+@router.post("/oversight/export", name="oversight.export")
+def export(
+    request: Request, actor: Annotated[Actor, requires(Permission.OVERSIGHT_EXPORT)], form: Form, db: Db
+) -> Response:
+    """The filters travel in the address, as on the page that is exported."""
+    form.redraw = partial(_export_refused, request, actor)
+    asked = ask(request, db, actor)
+    if asked.form.errors:
+        raise Invalid(_m("The filter cannot be read. Set it once more, then export."))
+    job = exports.request_export(db, actor, asked.wanted, what=form.get("what"), format_=form.get("format"))
+    return redirect(request, f"/jobs/{job.public_id}")
+
+
+def _export_refused(request: Request, actor: Actor, db: Session, form: Submitted) -> Response:
+    return _per_batch(request, actor, db, form)
+
+
+@router.get("/oversight/introductions/{introduction:pid}", name="oversight.introduction")
+def introduction(request: Request, introduction: str, actor: Overseer, db: SnapshotDb) -> Response:
+    asked = ask(request, db, actor, choices=True)
+    cursor, direction = cursor_of(request)
+    view = trace.introduction_view(
+        db, actor, asked.wanted, introduction, cursor=cursor, direction=direction,
+        size=page_size(request.query_params.get("rows")),
+    )  # fmt: skip
+    return page(
+        request,
+        "oversight/introduction.html",
+        actor=actor,
+        asked=asked,
+        view=view,
+        states=INTRODUCTION.states,
+        figure_names=FIGURES,
+        stages=codes.STAGES,
+        places=known(db),
+    )
+
+
+@router.get("/oversight/places/{place:pid}", name="oversight.place")
+def place(request: Request, place: str, actor: Overseer, db: SnapshotDb) -> Response:
+    asked = ask(request, db, actor)
+    view = trace.place_view(db, actor, asked.wanted, place)
+    if view.masked_name:
+        note_read(request, actor, [view.student_public_id], what="sponsorship")
+    return page(
+        request,
+        "oversight/place.html",
+        actor=actor,
+        asked=asked,
+        view=view,
+        figure_names=FIGURES,
+        ways=WAYS,
+        line_states=LINE_STATES,
+        direct_states=DISBURSEMENT.states,
+        stage=codes.STAGES.label(view.stage),
+        authority=known(db).authority_name(view.authority_code),
+        sees_sponsors=actor.may(Permission.SPONSORS_READ),
+    )
+
+
+@router.get("/oversight/lines/{line:pid}", name="oversight.line")
+def line(request: Request, line: str, actor: Overseer, db: SnapshotDb) -> Response:
+    asked = ask(request, db, actor)
+    view = trace.line_view(db, actor, line)
+    return page(
+        request,
+        "oversight/line.html",
+        actor=actor,
+        asked=asked,
+        view=view,
+        states=LINE_STATES,
+        outcomes=OUTCOMES,
+        kinds=KINDS,
+        bank_codes=BANK_CODES,
+        events=events.events_of(db, actor, [view.line.public_id, view.batch.public_id]),
+    )
+
+
+@router.get("/oversight/disbursements/{disbursement:pid}", name="oversight.disbursement")
+def disbursement(request: Request, disbursement: str, actor: Overseer, db: SnapshotDb) -> Response:
+    asked = ask(request, db, actor)
+    view = trace.disbursement_view(db, actor, disbursement)
+    return page(
+        request,
+        "oversight/disbursement.html",
+        actor=actor,
+        asked=asked,
+        view=view,
+        states=DISBURSEMENT.states,
+        kinds=KINDS,
+        sees_sponsors=actor.may(Permission.SPONSORS_READ),
+        events=events.events_of(db, actor, [view.disbursement.public_id]),
+    )
+
+
+# --- Who read which child -----------------------------------------------------------------------
+
+Reader = Annotated[Actor, requires(Permission.READERS_READ, Permission.AUDIT_READ)]
+
+
+@router.get("/readers", name="readers")
+def readers(request: Request, actor: Reader, db: ReadDb) -> Response:
+    return _readers(request, actor, db)
+
+
+def _readers(request: Request, actor: Actor, db: Session, refused: Submitted | None = None) -> Response:
+    form = query_form(request, "login", "student", "since", "until")
+    student = form.values["student"]
+    masked = events.masked_student(db, actor, student) if student else None
+    if student and masked is None:
+        form.errors["student"] = _m("This student does not exist, or is not in your scope.")
+    cursor, direction = cursor_of(request)
+    found = events.list_reads(
+        db,
+        actor,
+        events.ReaderFilter(form.values["login"], student, read_day(form, "since"), read_day(form, "until")),
+        cursor=cursor,
+        direction=direction,
+        size=page_size(request.query_params.get("rows")),
+    )
+    return page(
+        request, "oversight/readers.html", actor=actor, filter=form, refused=refused or blank(request), page=found,
+        student=student, masked=masked, roles=ROLE_NAMES, seen=SEEN, today=clock.today(),
+    )  # fmt: skip
+
+
+@router.post("/readers/search", name="readers.search")
+def search_readers(request: Request, actor: Reader, form: Form, db: Db) -> Response:
+    """An identity or student number stands in the body alone; the answer carries the child's public id."""
+    form.redraw = partial(_search_refused, request, actor)
+    found = by_number(db, actor, form.get("q"))
+    if found.public_id is None:
+        return redirect(
+            request, "/readers", _m("No student with this number is registered in your scope."), kind="notice"
+        )
+    note_read(request, actor, [found.public_id], what="look-up")
+    return redirect(request, f"/readers?student={found.public_id}")
+
+
+def _search_refused(request: Request, actor: Actor, db: Session, form: Submitted) -> Response:
+    return _readers(request, actor, db, form)

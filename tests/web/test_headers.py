@@ -1,0 +1,143 @@
+"""Every kind of reply carries the same armour, and says nothing of what went wrong inside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from fastapi import FastAPI
+
+from app.access.models import Account
+from app.access.permissions import Role
+from app.config import Mode, Settings
+from app.db import Database
+from app.main import create_app
+from app.web.static_files import static_address
+from tests.client import Browser
+from tests.factories import create_account
+from tests.web import lab
+
+Visitor = Callable[[Account], Browser]
+ALWAYS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "x-frame-options": "DENY",
+}
+
+
+@pytest.fixture
+def app(database: Database, settings: Settings) -> FastAPI:
+    made = create_app(settings, database)
+    lab.add_to(made)
+    return made
+
+
+def _policy(value: str) -> dict[str, str]:
+    return dict(part.strip().partition(" ")[::2] for part in value.split(";"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/login", 200),
+        ("GET", "/account", 303),
+        ("GET", "/no/such/page", 404),
+        ("GET", "/logout", 405),
+        ("GET", "/lab/number/x", 422),
+        ("GET", "/lab/fail", 500),
+        ("GET", "/lab/database-fails", 500),
+        ("POST", "/login", 403),
+        ("TRACE", "/login", 405),
+        ("OPTIONS", "/login", 405),
+        ("GET", "/healthz", 200),
+        ("GET", "/static/nothing.css", 404),
+        ("GET", "static", 200),
+    ],
+)
+def test_every_reply_carries_the_headers(browser: Browser, method: str, path: str, status: int) -> None:
+    path = static_address("zhuxue.css") if path == "static" else path
+    response = browser.http.request(method, path)
+    assert response.status_code == status
+    headers = response.headers
+    assert {name: headers[name] for name in ALWAYS} == ALWAYS
+    policy = _policy(headers["content-security-policy"])
+    assert (
+        policy["default-src"]
+        == policy["base-uri"]
+        == policy["object-src"]
+        == policy["frame-ancestors"]
+        == "'none'"
+    )
+    assert policy["form-action"] == policy["style-src"] == "'self'"
+    assert re.fullmatch(r"'nonce-[\w-]{22}' 'strict-dynamic'", policy["script-src"])
+    assert "unsafe" not in headers["content-security-policy"]
+    assert "=()" in headers["permissions-policy"]
+    kept = "immutable" if path.startswith("/static/zhuxue") else "no-store"
+    assert kept in headers["cache-control"]
+    assert not response.content or headers["content-type"].startswith("text/")
+    assert "access-control-allow-origin" not in headers
+
+
+def test_the_nonce_is_another_one_for_each_reply(browser: Browser) -> None:
+    pages = [browser.http.get("/login") for _ in range(2)]
+    nonces = {_policy(page.headers["content-security-policy"])["script-src"] for page in pages}
+    assert len(nonces) == 2
+    for page in pages:
+        nonce = _policy(page.headers["content-security-policy"])["script-src"].split("'")[1]
+        assert f'nonce="{nonce.removeprefix("nonce-")}"' in page.text
+
+
+def test_only_production_asks_for_https_from_now_on(
+    browser: Browser, database: Database, settings: Settings
+) -> None:
+    assert "strict-transport-security" not in browser.http.get("/login").headers
+    strict = settings.model_copy(update={"mode": Mode.PRODUCTION, "public_url": "https://testserver"})
+    reply = Browser(create_app(strict, database), strict).http.get("/login")
+    assert reply.headers["strict-transport-security"] == "max-age=63072000; includeSubDomains"
+
+
+@pytest.mark.parametrize("path", ["/lab/fail", "/lab/database-fails"])
+def test_a_failure_tells_its_number_and_nothing_of_its_cause(browser: Browser, path: str) -> None:
+    page = browser.get(path, status=500)
+    assert re.search(r'<code id="trace">[0-9a-f]{16}</code>', page)
+    for word in ("secret words", "RuntimeError", "nothing_given", "Traceback", "sqlalchemy"):
+        assert word not in page
+
+
+def test_what_was_typed_into_an_address_is_not_echoed(browser: Browser) -> None:
+    for path, status in (("/lab/number/431199x", 422), ("/no/such/431199", 404)):
+        main = browser.get(path, status=status).partition("<main")[2].partition("</main>")[0]
+        assert main
+        assert "431199" not in main
+
+
+def test_an_error_page_knows_who_is_signed_in(visitor_of: Visitor, database: Database) -> None:
+    with database.write() as db:
+        account = create_account(db, Role.ADMINISTRATOR)
+    assert account.login in visitor_of(account).get("/no/such/page", status=404)
+
+
+def test_a_body_beyond_the_limit_is_refused(browser: Browser, database: Database) -> None:
+    response = browser.http.post(
+        "/login", content=b"x" * (1024 * 1024 + 1), headers={"Origin": "http://testserver"}
+    )
+    assert response.status_code == 413
+    for length in ("-1", "x", "9" * 5000):
+        response = browser.http.post(
+            "/login", content=b"x", headers={"Origin": "http://testserver", "Content-Length": length}
+        )
+        assert response.status_code == 413
+
+
+def test_a_body_that_hides_its_length_is_cut_off(browser: Browser) -> None:
+    def endless() -> object:
+        for _ in range(2 * 1024):
+            yield b"x" * 1024
+
+    response = browser.http.post("/login", content=endless(), headers={  # type: ignore[arg-type]
+        "Origin": "http://testserver", "Content-Type": "application/x-www-form-urlencoded",
+    })  # fmt: skip
+    assert response.status_code == 413

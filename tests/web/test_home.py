@@ -1,0 +1,46 @@
+"""The first page of everybody."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.access.permissions import Role
+from tests.client import Browser, visible_text
+from tests.factories import COUNTY, create_account, create_school, create_student
+
+
+def test_the_public_sees_figures_and_a_way_in(browser: Browser, db: Session) -> None:
+    create_student(db)
+    db.flush()
+    words = visible_text(browser.get("/"))
+    assert "1 students in the registry" in words
+    assert "Log in" in words
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("lang", ["zh-CN", "en"])
+def test_every_role_has_a_home_page(visitor_of: Any, db: Session, role: Role, lang: str) -> None:
+    school = create_school(db)
+    create_student(db, school=school, level="severe")
+    create_student(db, school=school)
+    scope: dict[str, Any] = {}
+    if role in (Role.SCHOOL_OFFICER, Role.SCHOOL_HEAD):
+        scope = {"school": school}
+    elif role in (Role.COUNTY_OFFICER, Role.COUNTY_REVIEWER):
+        scope = {"authority": COUNTY}
+    account = create_account(db, role, **scope)
+    db.flush()
+    page = visitor_of(account).get("/", lang=lang)
+    assert ("Waiting for you" if lang == "en" else "等您处理") in visible_text(page)
+
+
+def test_a_head_is_told_how_many_students_have_no_level(visitor_of: Any, db: Session) -> None:
+    school = create_school(db)
+    create_student(db, school=school)
+    create_student(db)
+    account = create_account(db, Role.SCHOOL_HEAD, school=school)
+    db.flush()
+    assert "1 students without a level that is valid today" in visible_text(visitor_of(account).get("/"))
