@@ -258,11 +258,19 @@ class Database:
         return _held(self._lock) if self._lock else nullcontext()
 
     def checkpoint(self) -> None:
-        """Bring the write-ahead log into the file, after bulk work (SQLite); statistics for the planner on both."""
+        """After bulk work: the write-ahead log comes into the file (SQLite), pages are marked as seen by all
+        (PostgreSQL), and the planner has its statistics."""
         if self.dialect == "sqlite":
             with self.write_lock(), self.write_engine.connect() as connection:
                 raw: Any = connection.connection.driver_connection
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        else:
+            # Never within a transaction: the engine of reads has none.
+            with self.read_engine.connect() as connection:
+                connection.exec_driver_sql("SET statement_timeout = 0")
+                connection.exec_driver_sql("VACUUM (ANALYZE)")
+                connection.exec_driver_sql("RESET statement_timeout")
+            return
         with self.write_engine.connect() as connection, connection.begin():
             connection.exec_driver_sql("ANALYZE")
 

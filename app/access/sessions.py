@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.access.models import Account, AccountState, KeptForm, LoginSession, Person, UsedForm
@@ -48,6 +48,20 @@ _ACCOUNT = (
     Account.must_change_password,
 )
 
+# Asked at every request, and so put together once.
+_LIVE_SESSION = (
+    select(LoginSession.id.label("session_id"), LoginSession.seen_at, *_ACCOUNT)
+    .join(Account, Account.id == LoginSession.account_id)
+    .join(Person, Person.id == Account.person_id)
+    .where(
+        LoginSession.token_hash == bindparam("digest"),
+        LoginSession.ended_at.is_(None),
+        LoginSession.expires_at > bindparam("now"),
+        LoginSession.seen_at > bindparam("idle_since"),
+        Account.state == AccountState.ACTIVE,
+    )
+)
+
 
 def open_session(db: Session, account: Account, limits: Limits, *, agent: str) -> str:
     """A new session; the returned token is told to the browser and kept nowhere."""
@@ -70,16 +84,7 @@ def find_actor(db: Session, token: str, limits: Limits) -> Found | None:
     """Who holds this token now: role and scope as they stand at this moment; None when the session is over."""
     now = clock.now()
     row = db.execute(
-        select(LoginSession.id.label("session_id"), LoginSession.seen_at, *_ACCOUNT)
-        .join(Account, Account.id == LoginSession.account_id)
-        .join(Person, Person.id == Account.person_id)
-        .where(
-            LoginSession.token_hash == token_hash(token),
-            LoginSession.ended_at.is_(None),
-            LoginSession.expires_at > now,
-            LoginSession.seen_at > now - limits.idle,
-            Account.state == AccountState.ACTIVE,
-        )
+        _LIVE_SESSION, {"digest": token_hash(token), "now": now, "idle_since": now - limits.idle}
     ).first()
     if row is None:
         return None

@@ -119,7 +119,7 @@ def conditions(actor: Actor, wanted: Filter, places: Places) -> list[ColumnEleme
     ):
         if value:
             found.append(column == value)
-    found += _hardship(wanted)
+    found += _hardship(actor, wanted)
     by_name = name_condition(wanted.q) if wanted.q else None
     if by_name is not None:
         found.append(by_name)
@@ -143,7 +143,7 @@ def _only_authority(actor: Actor, places: Places) -> str | None:
     return codes[0] if len(codes) == 1 else None
 
 
-def _hardship(wanted: Filter) -> Iterator[ColumnElement[bool]]:
+def _hardship(actor: Actor, wanted: Filter) -> Iterator[ColumnElement[bool]]:
     today = clock.today()
     if wanted.level == NO_LEVEL:
         yield or_(Student.level.is_(None), Student.level_until < today)
@@ -152,13 +152,16 @@ def _hardship(wanted: Filter) -> Iterator[ColumnElement[bool]]:
     elif wanted.level:
         yield and_(Student.level == wanted.level, Student.level_until >= today)
     if wanted.category:
-        yield Student.id.in_(
-            select(HardshipFact.student_id).where(
-                HardshipFact.category == wanted.category,
-                HardshipFact.valid_from <= today,
-                or_(HardshipFact.valid_to.is_(None), HardshipFact.valid_to >= today),
-            )
+        # Few students: each is asked for the category. The whole city: the category is asked for its students.
+        with_it = select(HardshipFact.student_id).where(
+            HardshipFact.category == wanted.category,
+            HardshipFact.valid_from <= today,
+            or_(HardshipFact.valid_to.is_(None), HardshipFact.valid_to >= today),
         )
+        if wanted.authority or wanted.school or actor.scope.kind is not ScopeKind.CITY:
+            yield with_it.where(HardshipFact.student_id == Student.id).correlate(Student).exists()
+        else:
+            yield Student.id.in_(with_it)
 
 
 def count_students(db: Session, actor: Actor, wanted: Filter, places: Places) -> int:

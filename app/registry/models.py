@@ -138,6 +138,17 @@ class Student(Placed, Base):
             "level",
             "level_until",
         ),
+        # The city's levels at a glance, and who may be introduced.
+        Index(
+            "ix_student_level",
+            "record_state",
+            "level",
+            "level_until",
+            "authority_code",
+            "stage",
+            "study_state",
+            "id",
+        ),
         Index("ix_student_name", "name", "id"),
         Index("ix_student_py_full", "py_full", "id"),
         Index("ix_student_py_init", "py_init", "id"),
@@ -227,6 +238,7 @@ class HardshipFact(Base):
         Index("uq_hardship_fact_open", "student_id", "category", unique=True, sqlite_where=text("valid_to IS NULL"),
               postgresql_where=text("valid_to IS NULL")),
         Index("ix_hardship_fact_category", "category", "student_id"),
+        Index("ix_hardship_fact_student", "student_id"),
     )  # fmt: skip
 
     id: Mapped[pk]
@@ -250,6 +262,8 @@ class HardshipLevel(Base):
         one_of("level", Level),
         CheckConstraint("valid_to >= valid_from", name="interval"),
         Index("ix_hardship_level_student", "student_id", "valid_from"),
+        # The longest waiting first, without a look at the levels of former years.
+        Index("ix_hardship_level_waiting", "level", "valid_from", "student_id", "valid_to"),
     )
 
     id: Mapped[pk]
@@ -287,6 +301,7 @@ class Guardianship(Base):
     __tablename__ = "guardianship"
     __table_args__ = (
         CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name="interval"),
+        Index("ix_guardianship_student", "student_id"),
         Index("uq_guardianship_open", "student_id", "guardian_id", unique=True, sqlite_where=text("valid_to IS NULL"),
               postgresql_where=text("valid_to IS NULL")),
     )  # fmt: skip
@@ -305,6 +320,7 @@ class BankAccount(Base):
     __tablename__ = "bank_account"
     __table_args__ = (
         CheckConstraint("valid_to IS NULL OR valid_to >= valid_from", name="interval"),
+        Index("ix_bank_account_student", "student_id"),
         Index("uq_bank_account_open", "student_id", unique=True, sqlite_where=text("valid_to IS NULL"),
               postgresql_where=text("valid_to IS NULL")),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from app.core.actor import Actor
 from app.core.paging import Direction, Page, read_page
 from app.registry.models import HardshipLevel, Student
 from app.sponsorship.claims import run_out_now
-from app.sponsorship.introductions import candidates
+from app.sponsorship.introductions import candidates, count_candidates
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import Claim, ClaimState, Introduction, Place, Sponsor
 
@@ -105,10 +105,11 @@ def candidate_page(
 ) -> Page[Any]:
     """Who may be introduced, longest waiting first; columns as `introductions.candidates`."""
     chosen = candidates(actor, authority=authority, stage=stage)
-    total = db.scalar(chosen.with_only_columns(func.count()).order_by(None))
+    total = count_candidates(db, actor, authority=authority, stage=stage)
+    # The key is that of the levels' index, so that a page is read off it.
     return read_page(
-        db, chosen, (HardshipLevel.valid_from, Student.id), Student.public_id, cursor_of=lambda row: row[1],
-        cursor=cursor, direction=direction, size=size, total=total,
+        db, chosen, (HardshipLevel.valid_from, HardshipLevel.student_id), Student.public_id,
+        cursor_of=lambda row: row[1], cursor=cursor, direction=direction, size=size, total=total,
     )  # fmt: skip
 
 

@@ -103,6 +103,18 @@ def candidates(actor: Actor, *, authority: str | None = None, stage: str | None 
     )
 
 
+def count_candidates(
+    db: Session, actor: Actor, *, authority: str | None = None, stage: str | None = None
+) -> int:
+    """How many `candidates` there are, by the level that stands with each student."""
+    statement = (
+        select(func.count())
+        .select_from(Student)
+        .where(scope_condition(actor, Student), *_may_be_introduced(), *_within(authority, stage))
+    )
+    return db.scalar(statement) or 0
+
+
 def _may_be_introduced() -> tuple[ColumnElement[bool], ...]:
     # Small sets, made once; asked student by student they would cost most of the page.
     open_places = select(Place.student_id).where(Place.state.in_([PlaceState.NOMINATED, PlaceState.LISTED]))
@@ -112,6 +124,7 @@ def _may_be_introduced() -> tuple[ColumnElement[bool], ...]:
     return (
         Student.record_state == RecordState.ACTIVE,
         Student.level == Level.SEVERE,
+        Student.level_until >= clock.today(),
         Student.study_state.in_(ATTENDING_STATES),
         Student.stage.in_(LIMITS.needs_fen),
         Student.id.not_in(open_places),
@@ -381,6 +394,6 @@ def get_place(db: Session, actor: Actor, introduction: Introduction, public_id: 
 
 
 __all__ = [
-    "Nomination", "candidates", "close", "compose", "get_introduction", "get_place", "nominate",
+    "Nomination", "candidates", "close", "compose", "count_candidates", "get_introduction", "get_place", "nominate",
     "nominate_many", "publish", "remove", "settle", "withdraw",
 ]  # fmt: skip

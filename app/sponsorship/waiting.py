@@ -114,7 +114,7 @@ def public_figures(db: Session) -> PublicFigures:
         )
         or 0
     )
-    by_bureau = (
+    by_bureau = int(  # PostgreSQL adds whole numbers up to a decimal
         db.scalar(
             select(func.coalesce(func.sum(PayoutLine.amount_fen), 0))
             .join(Payable, Payable.id == PayoutLine.payable_id)
@@ -122,7 +122,7 @@ def public_figures(db: Session) -> PublicFigures:
         )
         or 0
     )
-    directly = (
+    directly = int(
         db.scalar(
             select(func.coalesce(func.sum(DirectDisbursement.amount_fen), 0))
             .join(Instalment, Instalment.id == DirectDisbursement.instalment_id)

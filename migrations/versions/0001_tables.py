@@ -652,6 +652,11 @@ def upgrade() -> None:
             ],
             unique=False,
         )
+        batch_op.create_index(
+            "ix_student_level",
+            ["record_state", "level", "level_until", "authority_code", "stage", "study_state", "id"],
+            unique=False,
+        )
         batch_op.create_index("ix_student_list", ["record_state", "sort_key", "id"], unique=False)
         batch_op.create_index("ix_student_name", ["name", "id"], unique=False)
         batch_op.create_index("ix_student_py_full", ["py_full", "id"], unique=False)
@@ -705,6 +710,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("bank_account", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_bank_account_number_index"), ["number_index"], unique=False)
+        batch_op.create_index("ix_bank_account_student", ["student_id"], unique=False)
         batch_op.create_index(
             "uq_bank_account_open",
             ["student_id"],
@@ -781,6 +787,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("guardianship", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_guardianship_guardian_id"), ["guardian_id"], unique=False)
+        batch_op.create_index("ix_guardianship_student", ["student_id"], unique=False)
         batch_op.create_index(
             "uq_guardianship_open",
             ["student_id", "guardian_id"],
@@ -811,6 +818,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("hardship_fact", schema=None) as batch_op:
         batch_op.create_index("ix_hardship_fact_category", ["category", "student_id"], unique=False)
+        batch_op.create_index("ix_hardship_fact_student", ["student_id"], unique=False)
         batch_op.create_index(
             "uq_hardship_fact_open",
             ["student_id", "category"],
@@ -840,6 +848,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("hardship_level", schema=None) as batch_op:
         batch_op.create_index("ix_hardship_level_student", ["student_id", "valid_from"], unique=False)
+        batch_op.create_index(
+            "ix_hardship_level_waiting", ["level", "valid_from", "student_id", "valid_to"], unique=False
+        )
 
     op.create_table(
         "kept_form",
@@ -1726,6 +1737,7 @@ def downgrade() -> None:
 
     op.drop_table("kept_form")
     with op.batch_alter_table("hardship_level", schema=None) as batch_op:
+        batch_op.drop_index("ix_hardship_level_waiting")
         batch_op.drop_index("ix_hardship_level_student")
 
     op.drop_table("hardship_level")
@@ -1735,6 +1747,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("valid_to IS NULL"),
             postgresql_where=sa.text("valid_to IS NULL"),
         )
+        batch_op.drop_index("ix_hardship_fact_student")
         batch_op.drop_index("ix_hardship_fact_category")
 
     op.drop_table("hardship_fact")
@@ -1744,6 +1757,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("valid_to IS NULL"),
             postgresql_where=sa.text("valid_to IS NULL"),
         )
+        batch_op.drop_index("ix_guardianship_student")
         batch_op.drop_index(batch_op.f("ix_guardianship_guardian_id"))
 
     op.drop_table("guardianship")
@@ -1763,6 +1777,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("valid_to IS NULL"),
             postgresql_where=sa.text("valid_to IS NULL"),
         )
+        batch_op.drop_index("ix_bank_account_student")
         batch_op.drop_index(batch_op.f("ix_bank_account_number_index"))
 
     op.drop_table("bank_account")
@@ -1773,6 +1788,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_student_py_full")
         batch_op.drop_index("ix_student_name")
         batch_op.drop_index("ix_student_list")
+        batch_op.drop_index("ix_student_level")
         batch_op.drop_index("ix_student_facets")
         batch_op.drop_index("ix_student_authority_list")
         batch_op.drop_index(batch_op.f("ix_student_authority_code"))
