@@ -9,6 +9,7 @@ checkpoint races another connection's commit; every write transaction and every 
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import threading
 import time
@@ -38,7 +39,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DisconnectionError, IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import NullPool
 
@@ -47,6 +48,7 @@ from app.config import bundled
 _CHAIN_LOCK = 0x5A48_5558_5545  # one advisory lock for the audit chain
 _CHECKPOINT_BYTES = 4 * 1024 * 1024
 _BATCH = 5_000
+_REST_SECONDS = 2.0
 
 
 class Base(DeclarativeBase):
@@ -225,13 +227,14 @@ class Database:
             "pool_size": self.threads,
             "max_overflow": 0,
             "pool_timeout": 10,
-            "pool_pre_ping": True,
         }
         self.write_engine = create_engine(self.url, **options)
         self._snapshot_engine = self.write_engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
         self.read_engine = create_engine(self.url, isolation_level="AUTOCOMMIT", **options)
+        for engine in (self.write_engine, self.read_engine):
+            _ask_after_a_rest(engine)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -317,6 +320,25 @@ class _JoinedDatabase(Database):
 
     def dispose(self) -> None:
         """The connection belongs to the test."""
+
+
+def _ask_after_a_rest(engine: Engine) -> None:
+    """A connection that lay unused for a while is asked whether the server is still there, and replaced if not.
+    Asking at every checkout would cost each page two more round trips."""
+
+    @event.listens_for(engine, "checkin")
+    def _rest(_raw: Any, record: Any) -> None:
+        record.info["resting_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _wake(raw: Any, record: Any, _proxy: Any) -> None:
+        rested = time.monotonic() - record.info.get("resting_since", math.inf)
+        if rested < _REST_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(raw)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from app.core.actor import Actor
 from app.files.models import FileKind, StoredFile
 from app.registry.models import School, Student
 from app.sponsorship import agreements, remittances
+from app.sponsorship.aliases import draw_alias
 from app.sponsorship.models import (
     Agreement,
     Claim,
@@ -65,11 +66,15 @@ def create_claim(
     n = next(_numbers)
     sponsor = sponsor or create_sponsor(db)
     student = student or create_student(db, school=school, level="severe")
-    introduction = Introduction(number=1000 + n, title=f"第{n}期", state=IntroductionState.CLOSED)
+    now = clock.now()
+    introduction = Introduction(
+        number=1000 + n, title=f"第{n}期", state=IntroductionState.CLOSED, composed_at=now, published_at=now,
+        closed_at=now,
+    )  # fmt: skip
     db.add(introduction)
     db.flush()  # the key
     place = Place(
-        introduction_id=introduction.id, student_id=student.id, alias=f"小{n}", stage="X", need_fen=need_fen,
+        introduction_id=introduction.id, student_id=student.id, alias=draw_alias(()), stage="X", need_fen=need_fen,
         shares=shares, waiting_since=clock.today(), state=PlaceState.CLOSED, authority_code=student.authority_code,
         school_id=student.school_id,
     )  # fmt: skip
@@ -78,7 +83,9 @@ def create_claim(
     person = actor_for(db, Role.SPONSOR, sponsor_id=sponsor.id).person
     claim = Claim(
         place_id=place.id, share_no=share_no, sponsor_id=sponsor.id, person_id=person, state=state,
-        hold_token=secrets.token_bytes(32), held_until=clock.now(),
+        hold_token=secrets.token_bytes(32), held_at=now, held_until=now + timedelta(minutes=15),
+        confirmed_at=None if state == ClaimState.HELD else now,
+        decided_at=now if state == ClaimState.ACTIVE else None,
     )  # fmt: skip
     db.add(claim)
     db.flush()  # the key

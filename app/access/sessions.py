@@ -83,9 +83,12 @@ def open_session(db: Session, account: Account, limits: Limits, *, agent: str) -
 def find_actor(db: Session, token: str, limits: Limits) -> Found | None:
     """Who holds this token now: role and scope as they stand at this moment; None when the session is over."""
     now = clock.now()
-    row = db.execute(
-        _LIVE_SESSION, {"digest": token_hash(token), "now": now, "idle_since": now - limits.idle}
-    ).first()
+    # On the bare connection: columns alone are wanted, and this is asked at every request.
+    row = (
+        db.connection()
+        .execute(_LIVE_SESSION, {"digest": token_hash(token), "now": now, "idle_since": now - limits.idle})
+        .first()
+    )
     if row is None:
         return None
     return Found(_actor(row, row.session_id), stale=now - row.seen_at > _SEEN_EVERY)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 PAGE_SIZE: Final = 50
@@ -71,7 +71,7 @@ def keyset(
 
 
 def cursor_values(
-    db: Session, select: Select[Any], columns: Sequence[Column], key: Column, cursor: str | None
+    db: Session | Connection, select: Select[Any], columns: Sequence[Column], key: Column, cursor: str | None
 ) -> tuple[Any, ...] | None:
     """The key of the row that a cursor (its public id) names, looked up within `select` and so within its
     scope. None when there is no such row any more: the list then starts anew."""
@@ -107,7 +107,7 @@ def page_of(
 
 
 def read_page(
-    db: Session,
+    db: Session | Connection,
     select: Select[Any],
     columns: Sequence[Column],
     key: Column,

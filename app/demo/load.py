@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import Tag, record
 from app.audit.bulk import next_event, rows_digest
+from app.core import crash
 from app.core.actor import SYSTEM
 from app.core.columns import new_public_id
 from app.core.crypto import KeyRing
@@ -113,6 +114,7 @@ def load_people(database: Database, recipe: Recipe, advance: Callable[[int], Non
         for chunk in chunks:
             with database.write() as db:
                 _store(db, chunk)
+                crash.point("demo.chunk")
             plain[chunk.first] = chunk.plain
             advance(chunk.last - chunk.first + 1)
         gathered = candidates()

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from app.access.models import UsedForm
-from app.core import clock
+from app.core import clock, crash
 from app.core.crypto import token_hash
 from app.db import Database
 
@@ -41,6 +41,7 @@ def _finish(request: Request, db: Session, scope: object) -> None:
         if token:
             db.flush()  # a rule that the work itself breaks is told apart from a form that was sent twice
             _use_up(db, token, _result(request))
+            crash.point("form.used")
     except BaseException as error:
         _leave(scope, error)
         raise

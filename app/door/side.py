@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from app.audit.reads import note_reads
+from app.core import crash
 from app.core.actor import Actor
 from app.core.errors import Unavailable
 from app.core.i18n import _m
@@ -64,6 +65,7 @@ def do_side_writes(request: Request) -> None:
         with database.write() as db:
             for write in writes:
                 write(db)
+            crash.point("side.written")
     except SQLAlchemyError as error:
         raise Unavailable(
             _m(

@@ -21,7 +21,7 @@ from sqlalchemy import delete, event, select
 from sqlalchemy.orm import Session
 
 from app.audit import Tag, record
-from app.core import clock
+from app.core import clock, crash
 from app.core.actor import Actor
 from app.core.crypto import CryptoProblem, key_ring
 from app.core.errors import DomainError
@@ -72,6 +72,7 @@ def store(
     A rolled-back transaction leaves a file that nobody knows; `remove_orphans` takes it away a day later.
     """
     place, size, digest = _write(content)
+    crash.point("file.sealed")
     file = StoredFile(
         kind=kind.value, name=name[:200], media_type=media_type, size=size, sha256=digest, place=place,
         account_id=actor.account_id, school_id=school_id, sponsor_id=sponsor_id, expires_at=expires,
@@ -189,6 +190,7 @@ def _write(content: bytes | Path) -> tuple[str, int, bytes]:
                 out.write(_LENGTH.pack(len(envelope)) + bytes((last,)) + envelope)
             out.flush()
             os.fsync(out.fileno())
+        crash.point("file.part_written")
         part.rename(target)
     except BaseException:
         part.unlink(missing_ok=True)

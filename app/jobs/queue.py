@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.audit import Tag, record
-from app.core import clock, i18n
+from app.core import clock, crash, i18n
 from app.core.actor import Actor
 from app.core.crypto import key_ring
 from app.core.errors import Conflict, NotFound
@@ -248,7 +248,9 @@ class Task:
                 raise JobCancelled
             step = Step(db, self.done, self.total, self.cursor)
             yield step
+            crash.point("job.worked")
             self._store(db, step)
+        crash.point("job.stored")
         self.done, self.total, self.cursor = step.done, step.total, step.cursor
         self.finished = step.values.get("state") == JobState.DONE
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.access.sessions import actor_of_account_id
-from app.core import i18n
+from app.core import crash, i18n
 from app.core.actor import SYSTEM, Actor
 from app.core.errors import DomainError, NotPermitted
 from app.core.i18n import _m
@@ -117,6 +117,7 @@ def work_once(database: Database, name: str = "here", *, stopping: threading.Eve
         job = lease(db, name)
     if job is None:
         return False
+    crash.point("job.leased")
     _do(database, job, stopping or threading.Event())
     return True
 

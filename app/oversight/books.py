@@ -20,6 +20,8 @@ from app.oversight.trace import Trail, trail_of_instalment
 from app.payouts.models import PayoutLine
 from app.sponsorship.models import Agreement, Instalment, Introduction, Place, Sponsor
 
+_MIRROR = aliased(Entry)
+
 
 @dataclass(frozen=True)
 class EntryFilter:
@@ -116,7 +118,6 @@ def list_entries(
         conditions.append(
             and_(Entry.source_ref >= wanted.text, Entry.source_ref < wanted.text + "\U0010ffff")
         )
-    mirror = aliased(Entry)
     moved = (
         select(func.sum(Posting.amount_fen))
         .where(Posting.entry_id == Entry.id, Posting.amount_fen > 0)
@@ -125,7 +126,7 @@ def list_entries(
     )
     query: Any = select(
         Entry.public_id, Entry.kind, Entry.booked_on, Entry.recorded_at, Entry.source_ref,
-        exists().where(mirror.reverses_id == Entry.id, mirror.booked_on <= wanted.as_at)
+        exists().where(_MIRROR.reverses_id == Entry.id, _MIRROR.booked_on <= wanted.as_at)
         .correlate(Entry).label("reversed"),
         func.coalesce(moved, 0).label("moved"),
     ).where(*conditions)  # fmt: skip

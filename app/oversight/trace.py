@@ -41,6 +41,9 @@ from app.sponsorship.models import (
     Sponsor,
 )
 
+_NEWER, _LOGGER, _DECIDER = aliased(PayoutLine), aliased(Person), aliased(Person)
+
+
 # --- An introduction and its places -----------------------------------------------------------------
 
 
@@ -372,12 +375,11 @@ def line_view(db: Session, actor: Actor, public_id: str) -> LineView:
     line, batch = found.PayoutLine, found.PayoutBatch
     people = [getattr(batch, duty) for duty in _DUTIES]
     persons = dict(db.execute(select(Person.id, Person.name).where(Person.id.in_(people))).all())
-    newer = aliased(PayoutLine)
     replaced_by = db.scalar(
-        select(newer.public_id).where(newer.replaces_id == line.id, newer.state != LineState.CANCELLED)
+        select(_NEWER.public_id).where(_NEWER.replaces_id == line.id, _NEWER.state != LineState.CANCELLED)
     )
     replaces = (
-        db.scalar(select(newer.public_id).where(newer.id == line.replaces_id)) if line.replaces_id else None
+        db.scalar(select(_NEWER.public_id).where(_NEWER.id == line.replaces_id)) if line.replaces_id else None
     )
     orders = db.execute(
         select(PayoutFile.kind, PayoutFile.added_at, StoredFile.name, PayoutFile.sha256)
@@ -441,16 +443,15 @@ class DisbursementView(NamedTuple):
 
 def disbursement_view(db: Session, actor: Actor, public_id: str) -> DisbursementView:
     actor.require(Permission.OVERSIGHT_READ)
-    logger, decider = aliased(Person), aliased(Person)
     found = db.execute(
         all_instalments(actor)
         .join(DirectDisbursement, DirectDisbursement.instalment_id == Instalment.id)
         .join(Sponsor, Sponsor.id == Agreement.sponsor_id)
-        .join(logger, logger.id == DirectDisbursement.logged_by)
-        .outerjoin(decider, decider.id == DirectDisbursement.decided_by)
+        .join(_LOGGER, _LOGGER.id == DirectDisbursement.logged_by)
+        .outerjoin(_DECIDER, _DECIDER.id == DirectDisbursement.decided_by)
         .where(DirectDisbursement.public_id == public_id)
         .add_columns(DirectDisbursement, Instalment.term, Sponsor.name.label("sponsor"),
-                     logger.name.label("logger"), decider.name.label("decider"), *_TRAIL)
+                     _LOGGER.name.label("logger"), _DECIDER.name.label("decider"), *_TRAIL)
     ).first()  # fmt: skip
     if found is None:
         raise NotFound(_m("This direct disbursement does not exist, or it is not in your scope."))

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.audit import Tag, record
-from app.core import clock
+from app.core import clock, crash
 from app.core.actor import Actor
 from app.core.codes import DOCUMENT_TYPES
 from app.core.errors import Conflict
@@ -94,6 +94,7 @@ def write_order(db: Session, actor: Actor, batch: PayoutBatch) -> list[PayoutFil
         )  # fmt: skip
         db.add(file)
         files.append(file)
+        crash.point("release.file")
         record(
             db, actor, Tag.BANK_FILE_WRITTEN, subject=("payout_batch", batch.public_id),
             new={"kind": kind, "rows": len(rows), "total_fen": batch.total_fen, "sha256": bytes(stored.sha256)},

@@ -13,7 +13,7 @@ from stdnum.iso7064 import mod_37_36
 from app.access.permissions import Permission
 from app.access.scope import scope_condition
 from app.audit import Tag, record
-from app.core import clock
+from app.core import clock, crash
 from app.core.actor import Actor
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.i18n import Message, _m, _mn
@@ -85,6 +85,7 @@ def prepare(
     _check_content(payees, refused)
     bankfile.paying_account(db, [item.payable_id for item in payees])
     _take(db, [item.payable_id for item in payees])
+    crash.point("prepare.taken")
     batch = _numbered(db, actor, payees)
     _add_lines(db, batch, payees)
     record(
@@ -244,6 +245,7 @@ def release(db: Session, actor: Actor, batch: PayoutBatch) -> None:
     for line, payable in _with_payables(db, batch.id):
         source = Book.ALLOCATED if line.replaces_id is None else Book.RETURNED
         post_line(db, actor, EntryKind.RELEASE, line, payable, source, Book.IN_TRANSIT, booked_on=today)
+        crash.point("release.line")
     bankfile.write_order(db, actor, batch)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from app.access.permissions import Permission
 from app.audit import Tag, record
-from app.core import clock
+from app.core import clock, crash
 from app.core.actor import Actor
 from app.core.errors import Conflict, Invalid
 from app.core.i18n import Message, _m
@@ -95,6 +95,7 @@ def import_result(db: Session, actor: Actor, batch: PayoutBatch, content: bytes,
     counts: Counter[str] = Counter()
     for row in rows:
         outcome, line = import_.take(row)
+        crash.point("results.row")
         counts[outcome.value] += 1
         db.add(
             ResultRow(
@@ -104,6 +105,7 @@ def import_result(db: Session, actor: Actor, batch: PayoutBatch, content: bytes,
             )
         )  # fmt: skip
     import_.finish()
+    crash.point("results.booked")
     record(
         db, actor, Tag.RESULTS_IMPORTED, subject=("payout_batch", batch.public_id),
         new={"sha256": sha256, "rows": len(rows), "outcomes": dict(counts)},

@@ -14,6 +14,7 @@ from app.access.permissions import Permission
 from app.access.scope import visible
 from app.audit import Tag, record
 from app.audit.reads import note_reads
+from app.core import crash
 from app.core.actor import Actor, ScopeKind
 from app.core.codes import DEPARTMENTS, HARDSHIP_CATEGORIES
 from app.core.errors import Conflict, Invalid, NotFound
@@ -156,6 +157,7 @@ def register(db: Session, actor: Actor, form: RegisterForm) -> Student:
             db.flush()  # the key, and the answer of the unique indexes
     except IntegrityError as error:
         raise _refusal(db, actor, error, document, form.name) from None
+    crash.point("register.student")
     enrolment.student_id = student.id
     db.add(enrolment)
     rewrite_suffixes(db, student)

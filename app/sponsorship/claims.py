@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from app.access.permissions import Permission
 from app.access.scope import visible
 from app.audit import Tag, record
-from app.core import clock
+from app.core import clock, crash
 from app.core.actor import SYSTEM, Actor
 from app.core.columns import new_public_id
 from app.core.crypto import token_hash
@@ -155,6 +155,7 @@ def hold_many(db: Session, actor: Actor, places: Sequence[str], *, key: str | No
     for place in sorted(wanted, key=lambda public_id: order.get(public_id, 0)):
         try:
             outcomes[place] = Outcome(place, _hold(db, actor, sponsor_id, place, key))
+            crash.point("claims.held")
         except (Conflict, NotFound) as refused:
             outcomes[place] = Outcome(place, None, refused.code, refused.message)
     return [outcomes[place] for place in wanted]
@@ -318,6 +319,7 @@ def approve(db: Session, actor: Actor, claim: Claim, *, dues: Sequence[Due] | No
     if claim.person_id == actor.person_id:
         raise NotPermitted(_m("You claimed this place yourself; a colleague has to decide it."))
     advance(db, actor, CLAIM, claim, "approve", values=_decided(actor))
+    crash.point("claims.approved")
     return agreements.make(db, actor, claim, dues=dues)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from app.access.permissions import Permission
 from app.access.scope import visible
 from app.audit import Tag, record
-from app.core import clock
+from app.core import clock, crash
 from app.core.actor import Actor
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.i18n import Message, _m
@@ -194,6 +194,7 @@ def log(
     here = db.execute(
         select(Student.authority_code, Student.school_id).where(Student.id == place.student_id)
     ).one()
+    crash.point("log.direct")
     disbursement = DirectDisbursement(
         instalment_id=instalment.id,
         sponsor_id=agreement.sponsor_id,

@@ -14,7 +14,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from app.access.permissions import Permission
 from app.access.scope import scope_condition, visible
 from app.audit import Tag, record
-from app.core import clock
+from app.core import clock, crash
 from app.core.actor import Actor
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.i18n import Message, _m
@@ -253,6 +253,7 @@ def allocate(
     )
     db.add(allocation)
     db.flush()  # the public id names the ledger's entry
+    crash.point("allocate.taken")
     place = db.get_one(Place, agreement.place_id)
     post(
         db,

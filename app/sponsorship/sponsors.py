@@ -14,7 +14,7 @@ from app.access.models import Account, AccountState, Person
 from app.access.permissions import Permission, Role
 from app.access.scope import visible
 from app.audit import Tag, record
-from app.core import clock
+from app.core import clock, crash
 from app.core.actor import NOBODY, SYSTEM, Actor, Scope, ScopeKind
 from app.core.columns import new_public_id
 from app.core.errors import Conflict, Invalid, NotFound, NotPermitted
@@ -73,6 +73,7 @@ def sign_up(
         db, SYSTEM, login=login, role=Role.SPONSOR, scope=Scope(ScopeKind.SPONSOR, sponsor_id=sponsor.id),
         name=contact_name or name, password=password, must_change=False, locale=locale,
     )  # fmt: skip
+    crash.point("sign_up.account")
     if joined:
         accounts.disable_account(db, SYSTEM, created.account, reason="not opened by the organisation yet")
         record(

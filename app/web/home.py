@@ -44,7 +44,7 @@ def home(request: Request, actor: Annotated[Actor, public()], db: SnapshotDb) ->
     ]
     # The oldest first; what has no date comes last, the larger heap before the smaller.
     todo.sort(key=lambda item: (item.since is None, item.since, -item.count))
-    staff = actor.may(Permission.STUDENTS_READ)
+    glance = registry_waiting.at_a_glance(db, actor) if actor.may(Permission.STUDENTS_READ) else None
     return page(
         request,
         "home/home.html",
@@ -53,8 +53,8 @@ def home(request: Request, actor: Annotated[Actor, public()], db: SnapshotDb) ->
         role=ROLE_NAMES[Role(actor.role)],
         where=_place(db, actor),
         todo=todo,
-        levels=registry_waiting.level_counts(db, actor) if staff else None,
-        registered=registry_waiting.registered(db, actor) if staff else None,
+        levels=glance.levels if glance else None,
+        registered=glance.registered if glance else None,
         figures=sponsorship_waiting.public_figures(db) if actor.may(Permission.OVERSIGHT_READ) else None,
         verified=_last_verification(db) if actor.may(Permission.AUDIT_READ) else None,
     )

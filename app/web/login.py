@@ -19,6 +19,7 @@ from app.core.actor import Actor
 from app.core.errors import Invalid
 from app.core.i18n import LOCALES, _m
 from app.db import Database
+from app.demo.accounts import LOGINS, password_of
 from app.door.access import public, signed_in
 from app.door.address import client_network
 from app.door.cookies import device_cookie, session_cookie, session_limits
@@ -28,9 +29,6 @@ from app.web.render import flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
 
-DEMO_LOGINS: Final = (
-    "school", "head", "county", "city", "reviewer", "finance", "releaser", "charity", "donor", "auditor", "admin",
-)  # fmt: skip
 _DEVICE_SECONDS: Final = 365 * 86400
 _LANGUAGE_SECONDS: Final = 365 * 86400
 
@@ -49,10 +47,6 @@ def local_path(wish: str) -> str:
     return wish[:1000]
 
 
-def demo_password(login: str) -> str:
-    return f"demo-{login}"
-
-
 def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
@@ -63,8 +57,8 @@ def _login_page(request: Request, actor: Actor, db: Session, form: Submitted) ->
     if _settings(request).demo:
         cards = [
             {"login": row.login, "name": row.name, "role": ROLE_NAMES[Role(row.role)],
-             "password": demo_password(row.login)}
-            for row in queries.demo_logins(db, DEMO_LOGINS)
+             "password": password_of(row.login)}
+            for row in queries.demo_logins(db, [login.name for login in LOGINS])
         ]  # fmt: skip
     return page(
         request,

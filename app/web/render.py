@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -95,7 +95,7 @@ def url_with(**changes: object) -> str:
             continue
         many = value if isinstance(value, list | tuple) else (value,)
         pairs.extend((key, str(one)) for one in many)
-    return f"{request.url.path}?{urlencode(pairs)}" if pairs else request.url.path
+    return f"{_path(request)}?{urlencode(pairs)}" if pairs else _path(request)
 
 
 def language_links() -> list[tuple[str, str, str]]:
@@ -113,7 +113,12 @@ def language_links() -> list[tuple[str, str, str]]:
 def _keeping_place(**changes: str) -> str:
     request = _request.get()
     pairs = [pair for pair in parse_qsl(request.url.query) if pair[0] not in changes]
-    return f"{request.url.path}?{urlencode([*pairs, *changes.items()])}"
+    return f"{_path(request)}?{urlencode([*pairs, *changes.items()])}"
+
+
+def _path(request: Request) -> str:
+    """The path of this page as an address within this site: two slashes in front would lead to another one."""
+    return "/" + quote(request.url.path.lstrip("/"), safe="/:@!$&'()*+,;=~")
 
 
 def form_token() -> str:
@@ -189,7 +194,7 @@ def _frame(request: Request, actor: Actor) -> dict[str, Any]:
         "actor": actor,
         "locale": i18n.locale.get(),
         "language": i18n.LANGUAGE_TAGS[i18n.locale.get()],
-        "request_path": request.url.path,
+        "request_path": _path(request),
         "nav": items,
         "nav_current": navigation.current(items, request.url.path),
         "account_nav": navigation.ACCOUNT_MENU,
@@ -250,7 +255,7 @@ def read_flash(request: Request) -> Mapping[str, Any] | None:
         if message.msgid not in i18n.catalogue("zh_CN") or content["k"] not in _FLASH_KINDS:
             return None
         return {"kind": content["k"], "text": str(message)}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from app.access.permissions import Permission
 from app.config import Settings
-from app.core import clock, codes
+from app.core import clock, codes, i18n
 from app.core.actor import Actor, ScopeKind
 from app.core.errors import Invalid, NotFound
 from app.core.i18n import _m
@@ -89,16 +89,22 @@ def _choices(db: Session, actor: Actor, wanted: Filter, places: Places) -> dict[
             if one and each.authority_code == one and not each.closed
         ],
         "stages": codes.STAGES.choices(only=stages),
-        "grades": [
-            (codes.STAGES.label(stage), [(grade.value, grade.label()) for grade in codes.grades_of(stage)])
-            for stage in codes.STAGES
-            if stage in stages and codes.grades_of(stage)
-        ],
+        "grades": _grade_choices(stages, i18n.locale.get()),
         "levels": [
             (lists.ALL_LEVELS, _m("Any level")), *codes.LEVELS.choices(), (lists.NO_LEVEL, _m("No level")),
         ],
         "records": [("void", _m("Void records"))],
     }  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _grade_choices(stages: str, locale: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The grades of these stages, in groups; they differ by school and language only."""
+    return [
+        (codes.STAGES.label(stage, locale), [(grade.value, grade.label(locale)) for grade in grades])
+        for stage in codes.STAGES
+        if stage in stages and (grades := codes.grades_of(stage))
+    ]
 
 
 # --- The search box -----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the database itself keeps from the service's own role."""
+"""What the database server keeps from the service, and how the service outlives it."""
 
 from __future__ import annotations
 
@@ -62,3 +62,17 @@ def test_the_service_role_can_add_to_the_log_but_not_change_it(fresh_database: D
         with fresh_database.write() as db:
             db.execute(text(f"DROP OWNED BY {role}"))
             db.execute(text(f"DROP ROLE {role}"))
+
+
+def test_a_connection_that_died_while_it_rested_is_replaced(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fresh_database.dialect != "postgresql":
+        return
+    monkeypatch.setattr("app.db._REST_SECONDS", 0.0)
+    with fresh_database.read() as db:
+        (mine,) = db.execute(text("SELECT pg_backend_pid()")).one()
+    with fresh_database.write() as db:
+        db.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": mine})
+    with fresh_database.read() as db:
+        assert db.execute(text("SELECT pg_backend_pid()")).scalar_one() != mine
