@@ -9,8 +9,10 @@ checkpoint races another connection's commit; every write transaction and every 
 from __future__ import annotations
 
 import fcntl
+import logging
 import math
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,6 +46,8 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import NullPool
 
 from app.config import bundled
+
+log = logging.getLogger("zhuxue.db")
 
 _CHAIN_LOCK = 0x5A48_5558_5545  # one advisory lock for the audit chain
 _CHECKPOINT_BYTES = 4 * 1024 * 1024
@@ -119,7 +123,18 @@ class _WriteLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._local.release()
 
-    def checkpoint_due(self, wal: Path) -> bool:
+    def checkpoint_and_release(self, raw: Any, wal: Path) -> None:
+        """After a commit: bring the log into the file when it is due, then let the next writer in."""
+        try:
+            if raw is not None and self._checkpoint_due(wal):
+                raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except (sqlite3.Error, OSError):
+            # The commit stands; a disk that is full now may have room at the next one.
+            log.warning("checkpoint failed", exc_info=True)
+        finally:
+            self.release()
+
+    def _checkpoint_due(self, wal: Path) -> bool:
         """Asked with the lock held: has the log grown enough since the last checkpoint?"""
         self._commits += 1
         try:
@@ -135,6 +150,25 @@ class _WriteLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _set_pragmas(raw: Any, *, query_only: bool) -> None:
+    cursor = raw.cursor()
+    for name, value in (
+        ("journal_mode", "WAL"),
+        ("wal_autocheckpoint", "0"),
+        ("journal_size_limit", str(8 * _CHECKPOINT_BYTES)),
+        ("synchronous", "FULL"),
+        ("foreign_keys", "ON"),
+        ("recursive_triggers", "ON"),
+        ("trusted_schema", "OFF"),
+        ("cell_size_check", "ON"),
+        ("secure_delete", "ON"),
+        ("cache_size", "-65536"),
+        ("query_only", "ON" if query_only else "OFF"),
+    ):
+        cursor.execute(f"PRAGMA {name}={value}")
+    cursor.close()
 
 
 class Database:
@@ -168,32 +202,14 @@ class Database:
         self.write_engine = create_engine(self.url, **options)
         self.read_engine = create_engine(self.url, **options)
 
-        def pragmas(raw: Any, query_only: bool) -> None:
-            cursor = raw.cursor()
-            for name, value in (
-                ("journal_mode", "WAL"),
-                ("wal_autocheckpoint", "0"),
-                ("journal_size_limit", str(8 * _CHECKPOINT_BYTES)),
-                ("synchronous", "FULL"),
-                ("foreign_keys", "ON"),
-                ("recursive_triggers", "ON"),
-                ("trusted_schema", "OFF"),
-                ("cell_size_check", "ON"),
-                ("secure_delete", "ON"),
-                ("cache_size", "-65536"),
-                ("query_only", "ON" if query_only else "OFF"),
-            ):
-                cursor.execute(f"PRAGMA {name}={value}")
-            cursor.close()
-
         @event.listens_for(self.write_engine, "connect")
         def _connect_write(raw: Any, _record: Any) -> None:
-            pragmas(raw, query_only=False)
+            _set_pragmas(raw, query_only=False)
             path.chmod(0o600)
 
         @event.listens_for(self.read_engine, "connect")
         def _connect_read(raw: Any, _record: Any) -> None:
-            pragmas(raw, query_only=True)
+            _set_pragmas(raw, query_only=True)
 
         @event.listens_for(self.write_engine, "begin")
         def _begin_write(connection: Connection) -> None:
@@ -207,11 +223,7 @@ class Database:
         def _checkin_write(raw: Any, record: Any) -> None:
             if record.info.pop("write_lock", None) is None:
                 return
-            try:
-                if raw is not None and lock.checkpoint_due(wal):
-                    raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            finally:
-                lock.release()
+            lock.checkpoint_and_release(raw, wal)
 
         @event.listens_for(self.read_engine, "begin")
         def _begin_read(connection: Connection) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import Enum
@@ -61,8 +61,8 @@ def record(
         detail["new"] = dict(new)
     if reason:
         detail["reason"] = reason
-    waiting: list[_Waiting] = db.info.setdefault("audit", [])
-    waiting.append(
+    wait(
+        db,
         _Waiting(clock.now(), actor.account_id, actor.person_id, actor.login, str(tag), subject[0], str(subject[1]),
                  canonical(detail))
     )  # fmt: skip
@@ -115,14 +115,34 @@ def head(db: Session) -> tuple[int, datetime | None, bytes]:
     return (row.seq, row.at, bytes(row.hash)) if row else (0, None, GENESIS)
 
 
+Writer = Callable[[Session, list[Any]], None]
+# What else waits in the session and is written under the chain's lock, by kind of item.
+_writers: dict[type, Writer] = {}
+
+
+def carry(kind: type, writer: Writer) -> None:
+    """Items of this kind, put into the session by `wait`, are written by `writer` under the chain's lock."""
+    _writers[kind] = writer
+
+
+def wait(db: Session, item: object) -> None:
+    """Have an item written at commit; a rollback of the savepoint around it takes it away again."""
+    db.info.setdefault("audit", []).append(item)
+
+
 @event.listens_for(WriteSession, "before_commit")
 def _write_waiting(db: Session) -> None:
     if db.in_nested_transaction() or not db.info.get("audit"):
         return
     db.flush()  # the chain comes last, after everything that the unit of work still holds
     crash.point("commit.work_written")
-    waiting: list[_Waiting] = db.info.pop("audit")
     chain_lock(db)
+    for kind, write in _writers.items():
+        items = [item for item in db.info["audit"] if isinstance(item, kind)]
+        if items:
+            write(db, items)  # may record an event of its own
+    db.flush()  # what the writers added
+    waiting = [item for item in db.info.pop("audit") if isinstance(item, _Waiting)]
     seq, last_at, previous = head(db)
     rows = []
     for item in waiting:
@@ -149,9 +169,18 @@ def _remember_mark(db: Session, transaction: SessionTransaction) -> None:
         db.info.setdefault("audit_marks", {})[transaction] = len(db.info.get("audit", ()))
 
 
+@event.listens_for(WriteSession, "after_transaction_end")
+def _drop_marks(db: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:  # a savepoint ends before it says that it was rolled back: its mark stays
+        db.info.pop("audit_marks", None)
+
+
 @event.listens_for(WriteSession, "after_soft_rollback")
 def _forget(db: Session, transaction: SessionTransaction) -> None:
     """What a rolled-back savepoint or transaction did has not happened, so its events have not either."""
-    mark = db.info.get("audit_marks", {}).pop(transaction, 0)
+    around: SessionTransaction | None = transaction
+    while around is not None and not around.nested and around.parent is not None:
+        around = around.parent  # a flush that failed: what counts is the savepoint around it
+    mark = db.info.get("audit_marks", {}).get(around, 0)
     if "audit" in db.info:
         del db.info["audit"][mark:]

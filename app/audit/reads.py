@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from app.audit.chain import canonical, moment_text, record
+from app.audit.chain import canonical, carry, moment_text, record, wait
 from app.audit.models import AccessLine, ReadsDigest
 from app.audit.tags import Tag
 from app.core import clock
@@ -20,22 +21,40 @@ _LINES = 1_000
 _AGE = timedelta(seconds=60)
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A read that waits for its number, which it gets under the chain's lock: numbers and commits keep one order,
+    so that a digest never misses a line that was numbered before it and stored after it."""
+
+    at: datetime
+    account_id: int | None
+    person_id: int | None
+    subject_kind: str
+    subject: str
+    what: str
+    reason: str
+
+
 def note_reads(
     db: Session, actor: Actor, subjects: Iterable[str], *, kind: str, what: str, reason: str = ""
 ) -> None:
     """One line per record of a minor that `actor` sees: `what` says which part, `reason` why it was revealed."""
     now = clock.now()
-    db.add_all(
-        AccessLine(at=now, account_id=actor.account_id, person_id=actor.person_id, subject_kind=kind, subject=subject,
-                   what=what, reason=reason)
-        for subject in subjects
-    )  # fmt: skip
-    db.flush()  # the lines get their numbers, so that the digest below can cover them
+    for subject in subjects:
+        wait(db, _Line(now, actor.account_id, actor.person_id, kind, subject, what, reason))
+
+
+def _write_lines(db: Session, lines: list[_Line]) -> None:
+    db.execute(insert(AccessLine), [asdict(line) for line in lines])
     bind_reads(db)
+
+
+carry(_Line, _write_lines)
 
 
 def bind_reads(db: Session, *, now_due: bool = False) -> bool:
     """Put a digest of the unbound lines into the chain when there are enough of them, or they are old enough."""
+    chain_lock(db)
     last = db.scalar(select(func.max(ReadsDigest.last_line))) or 0
     waiting = db.execute(
         select(func.count(), func.min(AccessLine.at), func.max(AccessLine.id)).where(AccessLine.id > last)
@@ -44,11 +63,7 @@ def bind_reads(db: Session, *, now_due: bool = False) -> bool:
         return False
     if not now_due and waiting[0] < _LINES and clock.now() - waiting[1] < _AGE:
         return False
-    chain_lock(db)
-    last = db.scalar(select(func.max(ReadsDigest.last_line))) or 0
     first, final, count, digest = lines_digest(db, last, waiting[2])
-    if not count:
-        return False
     db.add(ReadsDigest(first_line=first, last_line=final, count=count, digest=digest, at=clock.now()))
     record(
         db, SYSTEM, Tag.READS_BOUND, subject=("access_line", f"{first}-{final}"),

@@ -94,21 +94,16 @@ def checkpoint_text(seq: int, head: bytes, at: str) -> bytes:
     return f"zhuxue audit\n{seq}\n{head.hex()}\n{at}\n".encode()
 
 
-def sign_checkpoint(db: Session, seed: bytes) -> Checkpoint | None:
-    """A signed statement of the head as it stands; None while nothing has happened since the last one."""
-    row = db.execute(select(AuditEvent.seq, AuditEvent.hash).order_by(AuditEvent.seq.desc()).limit(1)).first()
+def sign_checkpoint(db: Session, seed: bytes, seq: int, head: bytes) -> Checkpoint | None:
+    """A signed statement of an event that was verified; None when it, or a later one, is signed already."""
     last = db.scalar(select(func.max(Checkpoint.seq))) or 0
-    if row is None or row.seq <= last:
+    if seq <= last:
         return None
     at = clock.now()
-    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(
-        checkpoint_text(row.seq, row.hash, moment_text(at))
-    )
-    checkpoint = Checkpoint(seq=row.seq, head=row.hash, signature=signature, at=at)
+    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(checkpoint_text(seq, head, moment_text(at)))
+    checkpoint = Checkpoint(seq=seq, head=head, signature=signature, at=at)
     db.add(checkpoint)
-    record(
-        db, SYSTEM, Tag.CHECKPOINT_SIGNED, subject=("checkpoint", str(row.seq)), new={"head": row.hash.hex()}
-    )
+    record(db, SYSTEM, Tag.CHECKPOINT_SIGNED, subject=("checkpoint", str(seq)), new={"head": head.hex()})
     return checkpoint
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.access.installation import remember_clock
 from app.access.passwords import known_to_all
 from app.audit import Tag, record
+from app.audit.chain import head
 from app.audit.verify import sign_checkpoint
 from app.config import Mode, Settings, index_key_bytes, load_settings, seal_key_bytes
 from app.core import clock, crypto
@@ -221,7 +222,8 @@ class _Work:
                 new={"size": wish.size, "seed": wish.seed, "as_of": wish.as_of, "digest": wish.digest},
             )  # fmt: skip
         with database.write() as db:
-            sign_checkpoint(db, seal_key_bytes(self.settings))
+            seq, _, last = head(db)
+            sign_checkpoint(db, seal_key_bytes(self.settings), seq, last)
 
 
 @contextmanager

@@ -90,7 +90,10 @@ def examine(database: Database, seed: bytes) -> Report:
 def _guarded(check: Check, db: Session) -> CheckResult:
     """An invariant that cannot be examined, because what it reads is damaged, does not hold; the others go on."""
     try:
-        return check.run(db)
+        with (
+            db.begin_nested()
+        ):  # an error of SQL ends a transaction on PostgreSQL: it ends this savepoint only
+            return check.run(db)
     except Exception as error:
         log.warning("invariant could not be examined", check=check.code, error_type=type(error).__name__)
         return CheckResult(False, "", f"could not be examined: {type(error).__name__}")
@@ -120,7 +123,7 @@ def store(database: Database, actor: Actor, report: Report, seed: bytes) -> None
                  "head": report.head.hex()},
         )  # fmt: skip
         if report.passed and seed and _still(db, report):
-            sign_checkpoint(db, seed)
+            sign_checkpoint(db, seed, report.seq, report.head)
 
 
 def _still(db: Session, report: Report) -> bool:

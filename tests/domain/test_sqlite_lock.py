@@ -11,6 +11,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
 import app.db
@@ -97,3 +98,22 @@ def test_the_control_the_driver_alone_loses_updates(tmp_path: Path) -> None:
         thread.join()
     with closing(sqlite3.connect(path)) as raw:
         assert raw.execute("SELECT n FROM counter").fetchone() == (1,), "two additions, one lost"
+
+
+def test_a_checkpoint_that_fails_costs_neither_the_commit_nor_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "full.db"
+    _prepare(path)
+    database = Database(f"sqlite:///{path}", threads=1, lock_seconds=1)
+
+    def full(_lock: object, _wal: Path) -> bool:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(app.db._WriteLock, "_checkpoint_due", full)
+    for n in range(1, 4):  # more often than there are connections
+        with database.write() as db:
+            db.execute(text("UPDATE counter SET n = :n"), {"n": n})
+    with database.read() as db:
+        assert db.execute(text("SELECT n FROM counter")).scalar_one() == 3
+    database.dispose()

@@ -197,7 +197,9 @@ def test_a_chain_that_does_not_hold_is_never_signed(chain: Database) -> None:
 def test_a_changed_or_deleted_read_line_is_named(chain: Database, attack: str) -> None:
     with chain.write() as db:
         note_reads(db, READER, ["a", "b", "c"], kind="student", what="record")
+    with chain.write() as db:
         bind_reads(db, now_due=True)
+        db.flush()
         bound = db.scalars(select(ReadsDigest)).one()
         lines = f"access lines {bound.first_line}-{bound.last_line}"
     assert _failures(chain) == {}
