@@ -146,7 +146,9 @@ def test_a_county_sees_its_own_places_and_no_sponsor(
     county = _as(database, visitor_of, Role.COUNTY_OFFICER, authority=COUNTY)
     html = county.get("/oversight")
     first = next(
-        row for row in _rows(html, "Payouts per batch") if row[0].startswith(f"Introduction {story.first.number}")
+        row
+        for row in _rows(html, "Payouts per batch")
+        if row[0].startswith(f"Introduction {story.first.number}")
     )
     assert first[2:4] == ["2", "1"]
     assert "Received and not yet allocated" not in html
