@@ -106,11 +106,15 @@ class Throttle(Base):
 
 
 class UsedForm(Base):
-    """A form token that did its work: the second post of the same form goes to the first one's result."""
+    """A form token that did its work: a second post of the same content goes to the first one's result.
+
+    `body` is a keyed digest of what was posted: the same token with other content is refused, not swallowed.
+    """
 
     __tablename__ = "used_form"
 
     token_hash: Mapped[digest] = mapped_column(LargeBinary(32), primary_key=True)
+    body: Mapped[digest]
     used_at: Mapped[moment_now] = mapped_column(index=True)
     location: Mapped[str] = mapped_column(String(400))
 

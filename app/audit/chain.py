@@ -143,6 +143,8 @@ def _write_waiting(db: Session) -> None:
             write(db, items)  # may record an event of its own
     db.flush()  # what the writers added
     waiting = [item for item in db.info.pop("audit") if isinstance(item, _Waiting)]
+    if not waiting:
+        return
     seq, last_at, previous = head(db)
     rows = []
     for item in waiting:

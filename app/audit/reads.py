@@ -46,7 +46,7 @@ def note_reads(
 
 def _write_lines(db: Session, lines: list[_Line]) -> None:
     db.execute(insert(AccessLine), [asdict(line) for line in lines])
-    bind_reads(db)
+    _bind(db)
 
 
 carry(_Line, _write_lines)
@@ -55,6 +55,10 @@ carry(_Line, _write_lines)
 def bind_reads(db: Session, *, now_due: bool = False) -> bool:
     """Put a digest of the unbound lines into the chain when there are enough of them, or they are old enough."""
     chain_lock(db)
+    return _bind(db, now_due=now_due)
+
+
+def _bind(db: Session, *, now_due: bool = False) -> bool:
     last = db.scalar(select(func.max(ReadsDigest.last_line))) or 0
     waiting = db.execute(
         select(func.count(), func.min(AccessLine.at), func.max(AccessLine.id)).where(AccessLine.id > last)

@@ -162,8 +162,15 @@ async def _not_permitted(request: Request, error: Exception) -> Response:
 
 
 def _already_done(request: Request, _error: Exception) -> Response:
-    return _result_before(request) or _draw(
-        request, refusal(409, _m("This form was sent before. Load the page to see the result."))
+    return _refused(
+        request,
+        Conflict(
+            _m(
+                "This form was sent before, with other content, and that is stored. "
+                "What you typed now is kept here and not stored yet: check it, and send it again if you still want it."
+            ),
+            code="form_sent_before",
+        ),
     )
 
 
@@ -264,13 +271,13 @@ _HANDLERS: dict[type[Exception], Handler] = {
 
 
 def _result_before(request: Request) -> Response | None:
-    """A second post of a form that did its work goes to the first one's result, whatever it ran into."""
+    """A second post of the same form and content goes to the first one's result, whatever it ran into."""
     token: str | None = getattr(request.state, "form_used", None)
     if not token:
         return None
     database: Database = request.app.state.database
     try:
-        location = done_before(database, token)
+        location = done_before(database, token, request.state.form_body)
     except SQLAlchemyError:
         return None
     return RedirectResponse(location or "/", status_code=303) if location is not None else None

@@ -6,10 +6,14 @@ very browser, and does its work once.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import json
+import re
 import secrets
 import struct
 import time
+import unicodedata
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -25,6 +29,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from app.config import Settings, index_key_bytes
+from app.core.crypto import blind_index
 from app.core.errors import DomainError, Invalid, NotPermitted
 from app.core.i18n import Message, _m
 from app.door.cookies import session_cookie, visitor_cookie
@@ -36,6 +41,23 @@ M = TypeVar("M", bound=BaseModel)
 # An upload stays in memory, up to the largest body that the guard lets in: never in clear in a temporary file.
 MultiPartParser.spool_max_size = 65 * 1024 * 1024
 Redraw = Callable[[Session, "Submitted"], Response]
+
+
+KEPT_MESSAGE = _m("Some fields need another look. What you typed is kept.")
+NO_NUMBERS = _m(
+    "This text stays in the records for good, so no identity number, phone number or account number may stand in it. "
+    "Say it without the number."
+)
+# Fields in which people write sentences; every one of them ends up in the audit chain or in a read line.
+FREE_TEXTS = frozenset({"reason", "note", "title"})
+_PERSONAL_NUMBER = re.compile(r"(?<![0-9])(?:1[0-9]{10}|[0-9]{15,20}|[0-9]{17}[Xx])(?![0-9])")
+_BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[\s-]+(?=[0-9Xx])")
+
+
+def names_a_number(text: str) -> bool:
+    """Does a number as long as a phone's, a person's or an account's stand in the text, however it is spaced?"""
+    plain = _BETWEEN_DIGITS.sub("", unicodedata.normalize("NFKC", text))
+    return _PERSONAL_NUMBER.search(plain) is not None
 
 
 @dataclass
@@ -62,9 +84,18 @@ class Submitted:
         value = self.values.get(name, [])
         return list(value) if isinstance(value, list) else [str(value)]
 
+    def free_text(self, name: str) -> str:
+        """What somebody wrote in words of their own, to be kept for good: no number of a person stands in it."""
+        text = self.get(name)
+        if names_a_number(text):
+            raise Invalid(KEPT_MESSAGE, fields={name: NO_NUMBERS})
+        return text
+
     def bind(self, model: type[M]) -> M:
         """The values as `model`; blank texts count as not given. Raises Invalid with a sentence per field."""
         known = model.model_fields
+        for name in FREE_TEXTS & self.values.keys() & known.keys():
+            self.free_text(name)
         given = {}
         for name, value in self.values.items():
             cleaned = [item for item in value if item.strip()] if isinstance(value, list) else value.strip()
@@ -76,9 +107,7 @@ class Submitted:
         try:
             return model.model_validate(given)
         except ValidationError as error:
-            raise Invalid(
-                _m("Some fields need another look. What you typed is kept."), fields=sentences(error)
-            ) from None
+            raise Invalid(KEPT_MESSAGE, fields=sentences(error)) from None
 
     def refuse(self, error: DomainError) -> None:
         """Take over a refusal, to be shown on the form's own page."""
@@ -141,7 +170,9 @@ def blank(request: Request, **values: Any) -> Submitted:
 async def _submitted(request: Request) -> AsyncIterator[Submitted]:
     data = await request.form(max_fields=_FIELDS, max_files=4, max_part_size=2 * 1024 * 1024)
     try:
-        yield _read(request, data)
+        form = _read(request, data)
+        request.state.form_body = await _body_digest(form.values, form.files)
+        yield form
     finally:
         await data.close()  # uploads lie in temporary files
 
@@ -171,6 +202,15 @@ def _read(request: Request, data: FormData) -> Submitted:
         )
     request.state.form_used = token
     return form
+
+
+async def _body_digest(values: dict[str, Any], files: dict[str, UploadFile]) -> bytes:
+    """A keyed digest of everything that was posted, so that a repetition is told from another wish."""
+    contents = {}
+    for name, upload in files.items():
+        contents[name] = hashlib.sha256(await upload.read()).hexdigest()
+        await upload.seek(0)
+    return blind_index("form-body", json.dumps([values, contents], sort_keys=True))
 
 
 Form = Annotated[Submitted, Depends(_submitted)]

@@ -40,7 +40,7 @@ def _finish(request: Request, db: Session, scope: object) -> None:
     try:
         if token:
             db.flush()  # a rule that the work itself breaks is told apart from a form that was sent twice
-            _use_up(db, token, _result(request))
+            _use_up(db, token, request.state.form_body, _result(request))
             crash.point("form.used")
     except BaseException as error:
         _leave(scope, error)
@@ -48,10 +48,10 @@ def _finish(request: Request, db: Session, scope: object) -> None:
     scope.__exit__(None, None, None)  # type: ignore[attr-defined] # a context manager
 
 
-def _use_up(db: Session, token: str, location: str) -> None:
+def _use_up(db: Session, token: str, body: bytes, location: str) -> None:
     """Store with the work that its form did it. Of two posts at once the second waits here for the first one's
     commit, and is undone by it."""
-    row = {"token_hash": token_hash(token), "location": location, "used_at": clock.now()}
+    row = {"token_hash": token_hash(token), "body": body, "location": location, "used_at": clock.now()}
     try:
         db.execute(insert(UsedForm).values(row))
     except IntegrityError:
@@ -71,10 +71,12 @@ def _result(request: Request) -> str:
     return location if len(location) <= 400 else ""
 
 
-def done_before(database: Database, token: str) -> str | None:
-    """Where the result of an earlier post of this form is shown."""
+def done_before(database: Database, token: str, body: bytes) -> str | None:
+    """Where the result of an earlier post of this form with this very content is shown."""
     with database.read() as db:
-        return db.scalar(select(UsedForm.location).where(UsedForm.token_hash == token_hash(token)))
+        return db.scalar(
+            select(UsedForm.location).where(UsedForm.token_hash == token_hash(token), UsedForm.body == body)
+        )
 
 
 async def _read(request: Request) -> AsyncIterator[Session]:

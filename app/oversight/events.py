@@ -181,7 +181,7 @@ def _flat(value: Any, path: str = "") -> list[tuple[str, str]]:
 
 
 def events_of(db: Session, actor: Actor, subjects: list[str], *, limit: int = 50) -> list[EventRow]:
-    """What the chain tells of these records, oldest first; the caller has shown that they are in scope."""
+    """What the chain tells of these records, oldest first: the events that this reader can open as well."""
     if not actor.may(Permission.AUDIT_READ):
         return []
     return [
@@ -189,7 +189,7 @@ def events_of(db: Session, actor: Actor, subjects: list[str], *, limit: int = 50
         for row in db.execute(
             select(AuditEvent.seq, AuditEvent.at, AuditEvent.actor, AuditEvent.tag, AuditEvent.subject_kind,
                    AuditEvent.subject)
-            .where(AuditEvent.subject.in_(subjects))
+            .where(AuditEvent.subject.in_(subjects), _in_scope(actor))
             .order_by(AuditEvent.seq)
             .limit(limit)
         )

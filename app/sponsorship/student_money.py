@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.access.permissions import Permission
 from app.access.scope import scope_condition
-from app.core.actor import Actor
+from app.core.actor import Actor, ScopeKind
 from app.core.i18n import _m
 from app.registry.hooks import MONEY, MoneyRow
 from app.sponsorship.models import Agreement, Introduction, Place
@@ -37,6 +37,8 @@ def rows_of_student(db: Session, actor: Actor, student_id: int) -> list[MoneyRow
                 kind, f"/introductions/{public_id}" if actor.may(Permission.INTRODUCTIONS_READ) else "",
             )
         )  # fmt: skip
+    # Agreements are the city's and the sponsor's: a county reads their figures here, and has no page of them.
+    linked = actor.may(Permission.AGREEMENTS_READ) and actor.scope.kind is ScopeKind.CITY
     for agreement, label_no, yearly_fen, state, made_on in db.execute(
         select(
             Agreement.public_id, Agreement.number, Agreement.yearly_fen, Agreement.state, Agreement.made_on
@@ -50,7 +52,7 @@ def rows_of_student(db: Session, actor: Actor, student_id: int) -> list[MoneyRow
             MoneyRow(
                 _m("Agreement %(number)s, a year", number=label_no), yearly_fen, made_on,
                 _m("Active") if active else _m("Has ended"), "success" if active else "neutral",
-                f"/agreements/{agreement}" if actor.may(Permission.AGREEMENTS_READ) else "",
+                f"/agreements/{agreement}" if linked else "",
             )
         )  # fmt: skip
     return found

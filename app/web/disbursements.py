@@ -23,6 +23,7 @@ from app.files.models import StoredFile
 from app.files.store import read_stored
 from app.sponsorship import disbursement_lists, disbursements
 from app.sponsorship.disbursements import WORKFLOW
+from app.sponsorship.models import DirectDisbursement
 from app.sponsorship.remittance_lists import sponsor_options
 from app.web import addresses, money_words
 from app.web.narrowing import narrowing, place_in_list
@@ -137,7 +138,10 @@ def confirm(request: Request, actor: School, disbursement: str, form: Form, db: 
 
 @router.post(addresses.DISBURSEMENT + "/dispute")
 def dispute(request: Request, actor: School, disbursement: str, form: Form, db: Db) -> Response:
-    verb = partial(disbursements.dispute, reason=form.get("reason"))
+
+    def verb(db: Session, actor: Actor, found: DirectDisbursement) -> None:
+        disbursements.dispute(db, actor, found, reason=form.free_text("reason"))
+
     return _step(
         request,
         actor,
@@ -168,7 +172,10 @@ def reverse(
     form: Form,
     db: Db,
 ) -> Response:
-    verb = partial(disbursements.reverse_confirmation, reason=form.get("reason"))
+
+    def verb(db: Session, actor: Actor, found: DirectDisbursement) -> None:
+        disbursements.reverse_confirmation(db, actor, found, reason=form.free_text("reason"))
+
     return _step(
         request, actor, disbursement, form, db, verb,
         _m("The confirmation is reversed; the amount counts no longer."),

@@ -217,7 +217,9 @@ def export_form(request: Request, actor: Exporter, db: ReadDb) -> Response:
 def export(request: Request, actor: Exporter, form: Form, db: Db) -> Response:
     form.redraw = partial(_export_page, request, actor)
     wanted = lists.read_filter({name: form.get(name) for name in FIELDS}, known(db), actor)
-    job = exports.request_export(db, actor, wanted, format_=form.get("format"), reason=form.get("reason"))
+    job = exports.request_export(
+        db, actor, wanted, format_=form.get("format"), reason=form.free_text("reason")
+    )
     response = done(request, f"/jobs/{job.public_id}")
     flash(request, response, _m("The export has begun."))
     return response

@@ -237,6 +237,7 @@ def upgrade() -> None:
     op.create_table(
         "used_form",
         sa.Column("token_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("body", sa.LargeBinary(length=32), nullable=False),
         sa.Column("used_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("location", sa.String(length=400), nullable=False),
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_used_form")),

@@ -306,3 +306,22 @@ class TestChange:
         assert "created twice" in page
         assert "/change" not in page
         office.get(base + "/change", status=409)
+
+
+def test_a_corrected_form_that_is_sent_again_is_not_swallowed_by_its_first_post(
+    visitor_of: Any, db: Session
+) -> None:
+    student = create_student(db)
+    account = create_account(db, Role.SCHOOL_OFFICER, school=db.get_one(School, student.school_id))
+    db.flush()
+    browser = visitor_of(account)
+    path = f"/students/{student.public_id}/account"
+    token = browser.token(path)
+    typed = {"holder": "student", "bank_name": "甲银行", "since": clock.today().isoformat()}
+    browser.post(path, {**typed, "number": "9901000000000000001"}, token=token)
+    browser.post(
+        path, {**typed, "number": "9901000000000000001"}, token=token
+    )  # a double click: the same result
+    page = browser.post(path, {**typed, "number": "9901000000000000092"}, token=token, status=409)
+    assert "sent before, with other content" in page
+    assert 'value="9901000000000000092"' in page
