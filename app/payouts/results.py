@@ -72,14 +72,30 @@ class Imported:
         )
 
 
-def import_result(db: Session, actor: Actor, batch: PayoutBatch, content: bytes, *, name: str) -> Imported:
-    """Book a result file. Rows that belong to no line, or do not fit theirs, are kept aside and change nothing."""
+def read_result(content: bytes) -> list[BankRow]:
+    """What a result file says. Reading takes a child process some time: do it before a transaction is open."""
+    return parse(read_rows(content))
+
+
+def import_result(
+    db: Session,
+    actor: Actor,
+    batch: PayoutBatch,
+    content: bytes,
+    *,
+    name: str,
+    rows: Sequence[BankRow] | None = None,
+) -> Imported:
+    """Book a result file. Rows that belong to no line, or do not fit theirs, are kept aside and change nothing.
+
+    `rows` is what `read_result` made of the content, where that was done before.
+    """
     actor.require(Permission.PAYOUTS_RECONCILE)
     if batch.state not in _TAKEN:
         raise Conflict(_m("This batch was not released yet, so the bank cannot have a result for it."))
     sha256 = hashlib.sha256(content).digest()
     _refuse_second(db, sha256)
-    rows = parse(read_rows(content))
+    rows = read_result(content) if rows is None else rows
     lines = _lines_of(db, rows)
     if not any(line.batch_id == batch.id for line, _ in lines.values()):
         raise _wrong_file(
@@ -263,6 +279,13 @@ class _Import:
         self.actor = actor
         self.lines = lines
         self.today = clock.today()
+        batches = {line.batch_id for line, _ in lines.values()}
+        self.released = {
+            batch_id: clock.local(released_at).date() if released_at else self.today
+            for batch_id, released_at in db.execute(
+                select(PayoutBatch.id, PayoutBatch.released_at).where(PayoutBatch.id.in_(batches))
+            )
+        }
         self.changes: dict[tuple[Any, int], tuple[str, dict[str, Any]]] = {}
 
     def take(self, row: BankRow) -> tuple[RowOutcome, PayoutLine | None]:
@@ -283,7 +306,7 @@ class _Import:
             return RowOutcome.REPEATED
         if line.state == LineState.RETURNED:
             return RowOutcome.MISMATCH  # it came back before: the bank has to say which of the two is true
-        on = self._day(row)
+        on = self._day(row, line)
         self._move(line, LineState.PAID, row, paid_on=on)
         self._set(Payable, payable, {"state": PayableState.PAID.value})
         post_line(
@@ -296,7 +319,7 @@ class _Import:
         if line.state == LineState.RETURNED:
             return RowOutcome.REPEATED
         late = line.state == LineState.PAID
-        on = self._day(row)
+        on = self._day(row, line)
         self._move(line, LineState.RETURNED, row, returned_on=on)
         if late:
             self._set(Payable, payable, {"state": PayableState.BATCHED.value})
@@ -307,9 +330,13 @@ class _Import:
         self._tell(Tag.LINE_RETURNED, line, row)
         return RowOutcome.RETURNED
 
-    def _day(self, row: BankRow) -> date:
-        """The bank's own day where it is possible, else today."""
-        return row.day if row.day is not None and row.day <= self.today else self.today
+    def _day(self, row: BankRow, line: PayoutLine) -> date:
+        """The day to book on: the bank's own where it is possible, never before the event that it follows.
+
+        A bank may date its work before our release, or a return before the payment: the books keep their order.
+        """
+        bank_day = row.day if row.day is not None and row.day <= self.today else self.today
+        return max(bank_day, self.released[line.batch_id], line.paid_on or bank_day)
 
     def _move(self, line: PayoutLine, state: LineState, row: BankRow, **values: Any) -> None:
         changes = {"state": state.value, "bank_code": row.code[:8], "bank_text": row.text[:120], **values}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.access.models import Throttle
 from app.core import clock
 from app.core.actor import Actor
+from app.core.crypto import blind_index
 from app.core.errors import TooMany
 from app.core.i18n import _m
 
@@ -24,18 +24,16 @@ def spend(db: Session, actor: Actor, purpose: str, *, limit: int) -> None:
     Call it in a transaction that stays whatever becomes of the request, so that refused tries count as well.
     """
     today = clock.today()
-    name = f"{purpose}:{actor.account_id}:{today.isoformat()}"
-    key = hashlib.sha256(name.encode()).digest()
-    mine = Throttle.key == key
-    taken = db.execute(
-        update(Throttle)
-        .where(mine, Throttle.failures < limit)
-        .values(failures=Throttle.failures + 1)
-        .execution_options(synchronize_session=False)
-    )
-    if taken.rowcount:  # type: ignore[attr-defined] # an UPDATE counts its rows
+    key = blind_index("registry.budget", f"{purpose}:{actor.account_id}:{today.isoformat()}")
+    if _take(db, key, limit):
         return
-    if db.get(Throttle, key) is not None:
+    try:
+        with db.begin_nested():
+            db.add(Throttle(key=key, purpose=purpose, failures=1, since=clock.start_of(today)))
+            db.flush()  # the first of the day; a second first one fails here and counts below
+    except IntegrityError:
+        if _take(db, key, limit):
+            return
         raise TooMany(
             _m(
                 "Your account has looked up %(n)s numbers today, which is the limit. You can go on tomorrow; "
@@ -43,6 +41,14 @@ def spend(db: Session, actor: Actor, purpose: str, *, limit: int) -> None:
                 n=limit,
             ),
             code="registry.budget",
-        )
-    db.add(Throttle(key=key, purpose=purpose, failures=1, since=clock.start_of(today)))
-    db.flush()  # a second first look-up of the same second fails here, not later
+        ) from None
+
+
+def _take(db: Session, key: bytes, limit: int) -> bool:
+    taken = db.execute(
+        update(Throttle)
+        .where(Throttle.key == key, Throttle.failures < limit)
+        .values(failures=Throttle.failures + 1)
+        .execution_options(synchronize_session=False)
+    )
+    return bool(taken.rowcount)  # type: ignore[attr-defined] # an UPDATE counts its rows

@@ -221,6 +221,7 @@ def _free_run_out(db: Session, place_id: int) -> None:
     for claim in db.scalars(
         select(Claim)
         .where(Claim.place_id == place_id, run_out_now())
+        .order_by(Claim.id)
         .execution_options(populate_existing=True)
     ).all():
         _expire(db, claim)
@@ -245,7 +246,7 @@ def _expire(db: Session, claim: Claim) -> bool:
 
 def expire_due(db: Session, *, introduction_id: int | None = None, most: int = 500) -> int:
     """The regular sweep: free what has run out. Returns how many."""
-    due: Select[Any] = select(Claim).where(run_out_now()).order_by(Claim.id).limit(most)
+    due: Select[Any] = select(Claim).where(run_out_now()).order_by(Claim.place_id, Claim.id).limit(most)
     if introduction_id is not None:
         due = due.join(Place, Place.id == Claim.place_id).where(Place.introduction_id == introduction_id)
     return sum(
@@ -349,10 +350,18 @@ def _decided(actor: Actor) -> dict[str, Any]:
 def decide_many(
     db: Session, actor: Actor, public_ids: Iterable[str], *, action: str, reason: str = ""
 ) -> list[Decision]:
-    """Approve or refuse several claims at once; one that cannot be decided does not stop the others."""
+    """Approve or refuse several claims at once; one that cannot be decided does not stop the others.
+
+    Two reviewers at once take the claims in one order, whatever order their pages had.
+    """
     actor.require(Permission.CLAIMS_DECIDE)
+    wanted = list(dict.fromkeys(public_ids))
+    order = {
+        row.public_id: row.id
+        for row in db.execute(select(Claim.public_id, Claim.id).where(Claim.public_id.in_(wanted)))
+    }
     decisions = []
-    for public_id in dict.fromkeys(public_ids):
+    for public_id in sorted(wanted, key=lambda public_id: order.get(public_id, 0)):
         try:
             with db.begin_nested():
                 claim = get_claim(db, actor, public_id)

@@ -338,14 +338,15 @@ def ask_results(request: Request, actor: Finance, batch: str, db: ReadDb) -> Res
 @router.post(BATCH_ADDRESS + "/results")
 def take_results(request: Request, actor: Finance, batch: str, form: Form, db: Db) -> Response:
     form.redraw = partial(_results_page, request, actor, batch)
-    found = batches.get_batch(db, actor, batch)
     upload = form.files.get("file")
     if upload is None:
         missing = _m("Choose the bank's result file.")
         raise Invalid(missing, fields={"file": missing})
-    imported = results.import_result(
-        db, actor, found, upload.file.read(MAX_BYTES + 1), name=(upload.filename or "result")[-200:]
-    )
+    content = upload.file.read(MAX_BYTES + 1)
+    rows = results.read_result(content)  # before the first use of `db`: other writers need not wait for it
+    found = batches.get_batch(db, actor, batch)
+    name = (upload.filename or "result")[-200:]
+    imported = results.import_result(db, actor, found, content, name=name, rows=rows)
     response = _to(request, found, None)
     flash(
         request,
