@@ -216,11 +216,13 @@ class TestLookUp:
             assert (stranger.taken, stranger.school, stranger.student) == (True, "", "")
             assert "远方学校" not in str(stranger.sentence)
 
-    def test_a_hit_leaves_a_read_line(self, db: Session) -> None:
-        student = create_student(db)
-        actor = actor_for(db, Role.SCHOOL_OFFICER, school=create_school(db))
-        desk.look_up(db, actor, document(student.document_number), None)
-        line = db.scalars(select(AccessLine).where(AccessLine.subject == student.public_id)).one()
+    def test_a_hit_leaves_a_read_line(self, database: Database) -> None:
+        with database.write() as db:
+            student = create_student(db)
+            actor = actor_for(db, Role.SCHOOL_OFFICER, school=create_school(db))
+            desk.look_up(db, actor, document(student.document_number), None)
+        with database.read() as db:
+            line = db.scalars(select(AccessLine).where(AccessLine.subject == student.public_id)).one()
         assert (line.what, line.account_id) == ("look-up", actor.account_id)
 
     def test_the_day_has_a_limit(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
