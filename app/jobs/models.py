@@ -40,6 +40,8 @@ class Job(Base):
     account_id: Mapped[int | None] = mapped_column(
         Key, ForeignKey("account.id", ondelete="RESTRICT"), index=True
     )
+    # Role and scope of the account when it asked: what it made is not for an account that was given others.
+    reach: Mapped[str] = mapped_column(BinaryText(120), default="")
     done: Mapped[int] = mapped_column(default=0)
     total: Mapped[int | None]
     cursor: Mapped[str] = mapped_column(Text, default="")

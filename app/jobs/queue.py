@@ -96,7 +96,7 @@ def enqueue(
     sealed = key_ring().seal(
         _PURPOSE, json.dumps({"locale": i18n.locale.get(), "values": dict(payload)}).encode()
     )
-    job = Job(kind=kind, payload=sealed, key=key, account_id=actor.account_id)
+    job = Job(kind=kind, payload=sealed, key=key, account_id=actor.account_id, reach=reach_of(actor))
     try:
         with db.begin_nested():
             db.add(job)
@@ -125,9 +125,22 @@ def get_own(db: Session, actor: Actor, public_id: str) -> Job:
     return job
 
 
+def reach_of(actor: Actor) -> str:
+    """Role and scope in one word."""
+    scope = actor.scope
+    parts = (actor.role, scope.kind, scope.authority_code, scope.school_id, scope.sponsor_id)
+    return "|".join(str(part or "") for part in parts)
+
+
 def get_own_file(db: Session, actor: Actor, public_id: str) -> StoredFile:
-    """The result of a job that is done."""
+    """The result of a job that is done, for an account that still has the role and scope it asked with."""
     job = get_own(db, actor, public_id)
+    if job.reach != reach_of(actor):
+        raise NotFound(
+            _m(
+                "Your role or scope has changed since this job was started, so its file is closed. Start it again."
+            )
+        )
     file = db.get(StoredFile, job.file_id) if job.file_id is not None else None
     if file is None or (file.expires_at is not None and file.expires_at <= clock.now()):
         raise NotFound(_m("This job has no file, or its time is over. Start the job again."))

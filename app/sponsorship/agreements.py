@@ -117,6 +117,18 @@ def receiving_account(db: Session, on: date) -> ReceivingAccount:
     return found
 
 
+def hold_active(db: Session, agreement_id: int) -> bool:
+    """Is the agreement active, and does it stay so until this transaction ends? An ending waits, or was first."""
+    held = db.scalar(
+        update(Agreement)
+        .where(Agreement.id == agreement_id, Agreement.state == AgreementState.ACTIVE)
+        .values(state=AgreementState.ACTIVE)
+        .returning(Agreement.id)
+        .execution_options(synchronize_session=False)
+    )
+    return held is not None
+
+
 def end_agreement(db: Session, actor: Actor, agreement: Agreement, *, reason: str) -> None:
     """From today nothing more is due under it. Money that was allocated stays with the child.
 
@@ -129,6 +141,17 @@ def end_agreement(db: Session, actor: Actor, agreement: Agreement, *, reason: st
             _m("A reason is needed. Write it so that the others can understand the decision."),
             fields={"reason": _m("Write a reason.")},
         )
+    today = clock.today()
+    ended = db.scalar(
+        update(Agreement)
+        .where(Agreement.id == agreement.id, Agreement.state == AgreementState.ACTIVE)
+        .values(state=AgreementState.ENDED, ended_on=today)
+        .returning(Agreement.id)
+        .execution_options(synchronize_session=False)
+    )
+    if ended is None:
+        raise Conflict(_m("This agreement has ended already."))
+    # Asked after the agreement is ours: whoever logs or allocates takes it first, and was seen or is refused.
     waiting = db.scalar(
         select(func.count())
         .select_from(DirectDisbursement)
@@ -142,16 +165,6 @@ def end_agreement(db: Session, actor: Actor, agreement: Agreement, *, reason: st
         raise Conflict(
             _m("A direct disbursement of this agreement is not decided yet. Have it decided first.")
         )
-    today = clock.today()
-    ended = db.scalar(
-        update(Agreement)
-        .where(Agreement.id == agreement.id, Agreement.state == AgreementState.ACTIVE)
-        .values(state=AgreementState.ENDED, ended_on=today)
-        .returning(Agreement.id)
-        .execution_options(synchronize_session=False)
-    )
-    if ended is None:
-        raise Conflict(_m("This agreement has ended already."))
     set_committed_value(agreement, "state", AgreementState.ENDED)
     set_committed_value(agreement, "ended_on", today)
     record(

@@ -25,9 +25,9 @@ from app.files.models import FileKind, StoredFile
 from app.ledger import Book, Dimensions, Leg, post, reverse
 from app.ledger.models import Entry, EntryKind
 from app.registry.models import Student
+from app.sponsorship.agreements import hold_active
 from app.sponsorship.models import (
     Agreement,
-    AgreementState,
     DirectDisbursement,
     DisbursementState,
     Instalment,
@@ -114,27 +114,23 @@ def choose_bureau(db: Session, actor: Actor, instalment: Instalment, agreement: 
 
 def _go_direct(db: Session, instalment: Instalment) -> None:
     """Take the direct way, or hold it: one conditional update, which also keeps allocations out until commit."""
+    if not hold_active(db, instalment.agreement_id):
+        raise Conflict(_m("This agreement has ended; nothing more is due under it."))
     chosen = db.scalar(
         update(Instalment)
-        .where(
-            Instalment.id == instalment.id,
-            Instalment.allocated_fen == 0,
-            exists().where(Agreement.id == Instalment.agreement_id, Agreement.state == AgreementState.ACTIVE),
-        )
+        .where(Instalment.id == instalment.id, Instalment.allocated_fen == 0)
         .values(way=Way.DIRECT)
         .returning(Instalment.id)
         .execution_options(synchronize_session=False)
     )
     if chosen is None:
         allocated = db.scalar(select(Instalment.allocated_fen).where(Instalment.id == instalment.id))
-        if allocated:
-            raise Conflict(
-                _m(
-                    "%(amount)s that came in was allocated to this instalment, so it goes through the bureau.",
-                    amount=format_yuan(allocated),
-                )
+        raise Conflict(
+            _m(
+                "%(amount)s that came in was allocated to this instalment, so it goes through the bureau.",
+                amount=format_yuan(allocated or 0),
             )
-        raise Conflict(_m("This agreement has ended; nothing more is due under it."))
+        )
     set_committed_value(instalment, "way", Way.DIRECT)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
@@ -23,6 +23,7 @@ from app.ledger import Book, Dimensions, Leg, post
 from app.ledger.models import EntryKind
 from app.payouts.payables import add_payable
 from app.registry.models import Student
+from app.sponsorship.agreements import hold_active
 from app.sponsorship.models import (
     Agreement,
     AgreementState,
@@ -228,13 +229,14 @@ def allocate(
     if agreement.sponsor_id != remittance.sponsor_id:
         raise Conflict(_m("This instalment belongs to another sponsor; the money stays where it is."))
     used = _take(db, remittance, amount_fen)
+    if not hold_active(db, agreement.id):
+        raise Conflict(_why_not(db, instalment.id, agreement.id))
     filled = db.execute(
         update(Instalment)
         .where(
             Instalment.id == instalment.id,
             Instalment.way == Way.BUREAU,
             Instalment.amount_fen - Instalment.allocated_fen >= amount_fen,
-            exists().where(Agreement.id == Instalment.agreement_id, Agreement.state == AgreementState.ACTIVE),
         )
         .values(allocated_fen=Instalment.allocated_fen + amount_fen)
         .returning(Instalment.allocated_fen, Instalment.amount_fen)

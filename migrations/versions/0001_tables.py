@@ -1148,6 +1148,9 @@ def upgrade() -> None:
             "key", sa.String(120).with_variant(sa.String(120, collation="C"), "postgresql"), nullable=True
         ),
         sa.Column("account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column(
+            "reach", sa.String(120).with_variant(sa.String(120, collation="C"), "postgresql"), nullable=False
+        ),
         sa.Column("done", sa.Integer(), nullable=False),
         sa.Column("total", sa.Integer(), nullable=True),
         sa.Column("cursor", sa.Text(), nullable=False),

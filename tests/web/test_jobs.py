@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from app.access.accounts import change_account
 from app.access.models import Account
 from app.access.permissions import Role
+from app.core.actor import Scope, ScopeKind
 from app.core.errors import Invalid
 from app.core.i18n import _m
 from app.db import Database
 from app.jobs import queue
 from app.jobs.models import Job, JobState
 from app.jobs.worker import work_once
-from tests.factories import create_account, create_school, create_student
+from tests.factories import actor_for, create_account, create_school, create_student
 
 _IN_WORK = _m("The job will stop.")
 
@@ -113,3 +115,21 @@ def test_a_job_belongs_to_its_account_alone(
     browser.get("/jobs", status=303)
     for address in ("/jobs/%27", "/jobs/" + "x" * 500):
         other.get(address, status=404)
+
+
+def test_an_export_is_closed_when_role_or_scope_of_its_account_change(
+    database: Database, account: Account, owner: Any
+) -> None:
+    owner.post("/students/export", {"format": "csv", "reason": "for the yearly report"})
+    job = owner.headers["location"]
+    assert work_once(database)
+    assert owner.http.get(f"{job}/file").status_code == 200
+    with database.write() as db:
+        school = create_school(db)
+        administrator = actor_for(db, Role.ADMINISTRATOR)
+        moved = db.get_one(Account, account.id)
+        scope = Scope(ScopeKind.SCHOOL, school_id=school.id)
+        change_account(
+            db, administrator, moved, version=moved.version, role=Role.SCHOOL_OFFICER, scope=scope, name="甲"
+        )
+    owner.get(f"{job}/file", status=404)
