@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.access.permissions import Role
+from app.audit import Tag, record
 from app.core import clock
-from app.core.actor import Actor
+from app.core.actor import SYSTEM, Actor
 from app.files.models import FileKind, StoredFile
 from app.registry.models import School, Student
 from app.sponsorship import agreements, remittances
@@ -89,7 +90,18 @@ def create_claim(
     )  # fmt: skip
     db.add(claim)
     db.flush()  # the key
+    tell_of_claim(db, claim)
     return claim
+
+
+def tell_of_claim(db: Session, claim: Claim) -> None:
+    """The events that a claim has which came to its state by the verbs."""
+    steps = {
+        ClaimState.CONFIRMED: [Tag.CLAIM_CONFIRMED],
+        ClaimState.ACTIVE: [Tag.CLAIM_CONFIRMED, Tag.CLAIM_APPROVED],
+    }
+    for tag in (Tag.CLAIM_HELD, *steps.get(ClaimState(claim.state), [])):
+        record(db, SYSTEM, tag, subject=("claim", claim.public_id))
 
 
 def create_agreement(db: Session, *, dues: Sequence[Due] | None = None, **values: Any) -> Agreement:

@@ -72,6 +72,7 @@ class Tag(StrEnum):
     AGREEMENT_ENDED = "sponsorship.agreement.ended"
     REMITTANCE_RECORDED = "sponsorship.remittance.recorded"
     REMITTANCE_ALLOCATED = "sponsorship.remittance.allocated"
+    REMITTANCE_DEALLOCATED = "sponsorship.remittance.deallocated"
     REMITTANCE_REFUNDED = "sponsorship.remittance.refunded"
     DIRECT_CHOSEN = "sponsorship.instalment.direct-chosen"
     BUREAU_CHOSEN = "sponsorship.instalment.bureau-chosen"

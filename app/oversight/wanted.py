@@ -23,6 +23,7 @@ from app.sponsorship.models import (
     IntroductionState,
     Place,
     PlaceState,
+    stands,
 )
 
 # Invariants look at everything, whoever runs them.
@@ -101,7 +102,8 @@ class Wanted:
         return and_(Agreement.ended_on.is_not(None), Agreement.ended_on <= self.as_at)
 
     def allocated(self) -> ColumnElement[bool]:
-        return Allocation.allocated_on <= self.as_at
+        """Allocations that stood at the end of the day, whatever became of them later."""
+        return and_(Allocation.allocated_on <= self.as_at, stands(self.as_at))
 
     def handed_over(self) -> ColumnElement[bool]:
         """Direct disbursements that stood confirmed; the moment of a later reversal is in its audit event."""

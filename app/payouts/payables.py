@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
@@ -15,17 +16,18 @@ from app.audit import Tag, record
 from app.core.actor import Actor
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.i18n import _m
-from app.core.mask import mask_name
 from app.core.money import format_yuan
 from app.payouts.models import Payable, PayableState
-from app.registry.models import School, Student
 
 
 def add_payable(
     db: Session, actor: Actor, *, source_kind: str, source_id: int, student_id: int, authority_code: str,
     school_id: int, sponsor_id: int | None, introduction_id: int | None, amount_fen: int, term: str, due_on: date,
 ) -> Payable:  # fmt: skip
-    """Called by a channel once what it owes is funded. A source is payable once: a second call is a Conflict."""
+    """Called by a channel once what it owes is funded. A source is payable once: a second call is a Conflict.
+
+    One that was cancelled, because its money was taken back, opens again.
+    """
     if amount_fen <= 0:
         raise Invalid(
             _m(
@@ -33,6 +35,12 @@ def add_payable(
                 amount=format_yuan(amount_fen),
             )
         )
+    again = _open_again(db, actor, source_kind, source_id, {
+        "student_id": student_id, "authority_code": authority_code, "school_id": school_id, "sponsor_id": sponsor_id,
+        "introduction_id": introduction_id, "amount_fen": amount_fen, "term": term, "due_on": due_on,
+    })  # fmt: skip
+    if again is not None:
+        return again
     payable = Payable(
         source_kind=source_kind, source_id=source_id, student_id=student_id, authority_code=authority_code,
         school_id=school_id, sponsor_id=sponsor_id, introduction_id=introduction_id, amount_fen=amount_fen, term=term,
@@ -49,6 +57,32 @@ def add_payable(
     record(
         db, actor, Tag.PAYABLE_ADDED, subject=("payable", payable.public_id),
         new={"source": f"{source_kind}:{source_id}", "amount_fen": amount_fen, "term": term, "due_on": due_on},
+    )  # fmt: skip
+    return payable
+
+
+def _open_again(
+    db: Session, actor: Actor, source_kind: str, source_id: int, values: dict[str, Any]
+) -> Payable | None:
+    opened = db.scalar(
+        update(Payable)
+        .where(
+            Payable.source_kind == source_kind,
+            Payable.source_id == source_id,
+            Payable.state == PayableState.CANCELLED,
+        )
+        .values(**values, state=PayableState.OPEN)
+        .returning(Payable.id)
+        .execution_options(synchronize_session=False)
+    )
+    if opened is None:
+        return None
+    payable = db.get_one(Payable, opened, populate_existing=True)
+    record(
+        db, actor, Tag.PAYABLE_ADDED, subject=("payable", payable.public_id),
+        old={"state": "cancelled"},
+        new={"source": f"{source_kind}:{source_id}", "amount_fen": payable.amount_fen, "term": payable.term,
+             "due_on": payable.due_on},
     )  # fmt: skip
     return payable
 
@@ -97,42 +131,6 @@ class Selection:
         if self.introduction_id:
             wanted &= Payable.introduction_id == self.introduction_id
         return wanted
-
-
-@dataclass(frozen=True)
-class OpenPayable:
-    public_id: str
-    name: str
-    school: str
-    term: str
-    due_on: date
-    amount_fen: int
-
-
-def list_open(db: Session, actor: Actor, selection: Selection, *, limit: int = 1_000) -> list[OpenPayable]:
-    """What waits for a batch, oldest due first, names masked."""
-    rows = db.execute(
-        select(Payable.public_id, Student.name, School.name, Payable.term, Payable.due_on, Payable.amount_fen)
-        .join(Student, Student.id == Payable.student_id)
-        .join(School, School.id == Payable.school_id)
-        .where(selection.condition(actor))
-        .order_by(Payable.due_on, Payable.id)
-        .limit(limit)
-    )
-    return [
-        OpenPayable(key, mask_name(name), school, term, due_on, amount_fen)
-        for key, name, school, term, due_on, amount_fen in rows
-    ]
-
-
-def totals_open(db: Session, actor: Actor, selection: Selection) -> tuple[int, int]:
-    """How many open payables, and how much."""
-    row = db.execute(
-        select(func.count(), func.coalesce(func.sum(Payable.amount_fen), 0))
-        .select_from(Payable)
-        .where(selection.condition(actor))
-    ).one()
-    return int(row[0]), int(row[1])
 
 
 def ids_of(db: Session, actor: Actor, public_ids: list[str]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from app.core import clock
 from app.core.actor import Actor
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.i18n import _m
+from app.sponsorship.deallocations import left_over
 from app.sponsorship.models import (
     Agreement,
     AgreementState,
@@ -130,7 +131,8 @@ def hold_active(db: Session, agreement_id: int) -> bool:
 
 
 def end_agreement(db: Session, actor: Actor, agreement: Agreement, *, reason: str) -> None:
-    """From today nothing more is due under it. Money that was allocated stays with the child.
+    """From today nothing more is due under it. What was allocated and is not paid stays where it is: a full
+    instalment still goes to the child, unless finance takes it back (see `left_over`).
 
     Refused while a direct disbursement waits for the school, since nobody could decide it any more.
     """
@@ -169,7 +171,8 @@ def end_agreement(db: Session, actor: Actor, agreement: Agreement, *, reason: st
     set_committed_value(agreement, "ended_on", today)
     record(
         db, actor, Tag.AGREEMENT_ENDED, subject=("agreement", agreement.public_id),
-        old={"state": AgreementState.ACTIVE}, new={"state": AgreementState.ENDED}, reason=reason,
+        old={"state": AgreementState.ACTIVE},
+        new={"state": AgreementState.ENDED, "left_over_fen": left_over(db, agreement)}, reason=reason,
     )  # fmt: skip
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, or_, select
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.audit import Tag
 from app.audit.checks import Check, CheckResult, no_rows
+from app.audit.models import AuditEvent
 from app.core.i18n import _m
 from app.sponsorship.aliases import drawn
 from app.sponsorship.models import (
@@ -90,6 +94,40 @@ def _stamps_fit(db: Session) -> CheckResult:
     return no_rows((tuple(row) for row in wrong), figure=str(claims))
 
 
+_TOLD_BY: Final = {
+    ClaimState.HELD: (Tag.CLAIM_HELD,),
+    ClaimState.CONFIRMED: (Tag.CLAIM_CONFIRMED,),
+    ClaimState.ACTIVE: (Tag.CLAIM_APPROVED,),
+    ClaimState.RELEASED: (Tag.CLAIM_RELEASED, Tag.CLAIM_CANCELLED),
+    ClaimState.EXPIRED: (Tag.CLAIM_EXPIRED,),
+    ClaimState.REFUSED: (Tag.CLAIM_REFUSED,),
+    ClaimState.ENDED: (Tag.CLAIM_ENDED,),
+}
+
+
+def _told(state: ClaimState, tags: tuple[Tag, ...]) -> ColumnElement[bool]:
+    """Claims in this state, with the event of the hold and the event of the step that led here."""
+    began, came = (
+        exists()
+        .where(AuditEvent.subject == Claim.public_id, AuditEvent.tag.in_([tag.value for tag in wanted]))
+        .correlate(Claim)
+        for wanted in ((Tag.CLAIM_HELD,), tags)
+    )
+    return and_(Claim.state == state, began, came)
+
+
+def _claims_have_events(db: Session) -> CheckResult:
+    """The chain has no gap when an event was never written; but the claim that it should tell of is there."""
+    count = db.scalar(select(func.count()).select_from(Claim)) or 0
+    untold = db.execute(
+        select(Claim.public_id, Claim.state)
+        .where(~or_(*(_told(state, tags) for state, tags in _TOLD_BY.items())))
+        .order_by(Claim.id)
+        .limit(1)
+    )
+    return no_rows((tuple(row) for row in untold), figure=str(count))
+
+
 CHECKS = (
     Check(
         "sponsorship.live-claims", _m("At most one live claim stands on a share of a place"), _one_live_claim
@@ -98,4 +136,9 @@ CHECKS = (
     Check("sponsorship.profiles", _m("The public list knows children by drawn aliases only"), _profiles_safe),
     Check("sponsorship.lists", _m("Places are listed in published introductions only"), _listed_in_published),
     Check("sponsorship.holds", _m("Claims carry the times of the steps they took"), _stamps_fit),
+    Check(
+        "sponsorship.claim-events",
+        _m("The state of every claim has its event in the audit chain"),
+        _claims_have_events,
+    ),
 )

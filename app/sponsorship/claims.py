@@ -27,7 +27,7 @@ from app.core.columns import new_public_id
 from app.core.crypto import token_hash
 from app.core.errors import Conflict, NotFound, NotPermitted
 from app.core.i18n import Message, _m
-from app.db import violates
+from app.db import passing_by, violates
 from app.sponsorship import agreements
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import (
@@ -245,13 +245,15 @@ def _expire(db: Session, claim: Claim) -> bool:
 
 
 def expire_due(db: Session, *, introduction_id: int | None = None, most: int = 500) -> int:
-    """The regular sweep: free what has run out. Returns how many."""
+    """The regular sweep: free what has run out. Returns how many.
+
+    What a sponsor or a reviewer is just dealing with is left to them, or to the next sweep.
+    """
     due: Select[Any] = select(Claim).where(run_out_now()).order_by(Claim.place_id, Claim.id).limit(most)
     if introduction_id is not None:
         due = due.join(Place, Place.id == Claim.place_id).where(Place.introduction_id == introduction_id)
-    return sum(
-        _expire(db, claim) for claim in db.scalars(due.execution_options(populate_existing=True)).all()
-    )
+    taken = passing_by(db, due, of=Claim).execution_options(populate_existing=True)
+    return sum(_expire(db, claim) for claim in db.scalars(taken).all())
 
 
 # --- By the sponsor -------------------------------------------------------------------------------------------
@@ -362,6 +364,7 @@ def decide_many(
     }
     decisions = []
     for public_id in sorted(wanted, key=lambda public_id: order.get(public_id, 0)):
+        claim = None
         try:
             with db.begin_nested():
                 claim = get_claim(db, actor, public_id)
@@ -370,6 +373,8 @@ def decide_many(
                 else:
                     refuse(db, actor, claim, reason=reason)
         except (Conflict, NotFound, NotPermitted) as refused:
+            if claim is not None:
+                db.refresh(claim)  # what the savepoint took back, the object in memory still says
             decisions.append(Decision(public_id, refused.message))
         else:
             decisions.append(Decision(public_id, None))

@@ -146,8 +146,10 @@ def _require_own(actor: Actor, agreement: Agreement) -> None:
         raise NotFound(_m("This instalment does not exist, or it is not in your scope."))
 
 
-def check_log(agreement: Agreement, instalment: Instalment, handed_on: date, amount_fen: int) -> None:
-    """Refuse a date that cannot be, or an amount other than the instalment's."""
+def wrong_in_log(
+    agreement: Agreement, instalment: Instalment, handed_on: date, amount_fen: int
+) -> dict[str, Message]:
+    """What cannot be, by field: such a date, or an amount other than the instalment's."""
     wrong = {}
     if handed_on > clock.today():
         wrong["handed_on"] = _m("This date lies in the future. Log the money after it was handed over.")
@@ -161,8 +163,7 @@ def check_log(agreement: Agreement, instalment: Instalment, handed_on: date, amo
             "The instalment is %(amount)s; exactly this amount is handed over.",
             amount=format_yuan(instalment.amount_fen),
         )
-    if wrong:
-        raise Invalid(_m("Some fields need another look. What you typed is kept."), fields=wrong)
+    return wrong
 
 
 def log(
@@ -182,7 +183,9 @@ def log(
     """
     actor.require(Permission.DISBURSEMENTS_LOG)
     _require_own(actor, agreement)
-    check_log(agreement, instalment, handed_on, amount_fen)
+    wrong = wrong_in_log(agreement, instalment, handed_on, amount_fen)
+    if wrong:
+        raise Invalid(_m("Some fields need another look. What you typed is kept."), fields=wrong)
     if voucher.kind != FileKind.VOUCHER or voucher.sponsor_id != agreement.sponsor_id:
         raise Invalid(_m("The voucher is missing."), fields={"voucher": _m("Choose a photo or a PDF.")})
     choose_direct(db, actor, instalment, agreement)

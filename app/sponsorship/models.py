@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import date, datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Date,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    exists,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.scope import Placed, Sponsored
@@ -289,6 +300,29 @@ class Allocation(Base):
     recorded_by: Mapped[int | None] = mapped_column(Key, ForeignKey("person.id", ondelete="RESTRICT"))
 
 
+class Deallocation(Base):
+    """An allocation taken back before its money was paid out; without this row it stands."""
+
+    __tablename__ = "deallocation"
+
+    id: Mapped[pk]
+    allocation_id: Mapped[int] = mapped_column(
+        Key, ForeignKey("allocation.id", ondelete="RESTRICT"), unique=True
+    )
+    reason: Mapped[str] = mapped_column(String(400))
+    deallocated_on: Mapped[day]
+    recorded_at: Mapped[moment_now]
+    recorded_by: Mapped[int | None] = mapped_column(Key, ForeignKey("person.id", ondelete="RESTRICT"))
+
+
+def stands(by: date | None = None) -> ColumnElement[bool]:
+    """Allocations that nobody took back; with a day, had not by its end."""
+    taken_back = exists().where(Deallocation.allocation_id == Allocation.id)
+    if by is not None:
+        taken_back = taken_back.where(Deallocation.deallocated_on <= by)
+    return ~taken_back.correlate(Allocation)
+
+
 class DisbursementState(StrEnum):
     LOGGED = "logged"
     CONFIRMED = "confirmed"
@@ -329,4 +363,4 @@ class DirectDisbursement(Placed, Sponsored, Base):
     reason: Mapped[str] = mapped_column(String(400), default="")
 
 
-APPEND_ONLY = (Allocation.__table__,)
+APPEND_ONLY = (Allocation.__table__, Deallocation.__table__)

@@ -12,7 +12,7 @@ from app.audit.checks import Check, CheckResult, no_rows
 from app.core.i18n import _m
 from app.core.money import plain_yuan
 from app.ledger.models import Book, Posting
-from app.payouts.models import LineState, Payable, PayoutLine
+from app.payouts.models import LineState, Payable, PayableState, PayoutLine
 from app.sponsorship.models import (
     Agreement,
     Allocation,
@@ -23,6 +23,7 @@ from app.sponsorship.models import (
     Instalment,
     Remittance,
     Way,
+    stands,
 )
 
 _OWED = (Book.UNALLOCATED, Book.ALLOCATED, Book.IN_TRANSIT, Book.RETURNED)
@@ -33,14 +34,23 @@ def _total(db: Session, column: Any) -> int:
     return int(db.scalar(select(func.coalesce(func.sum(column), 0))) or 0)
 
 
+def _its_payable() -> Any:
+    """The payable of an instalment; a cancelled one asks for nothing."""
+    return and_(
+        Payable.source_kind == "instalment",
+        Payable.source_id == Instalment.id,
+        Payable.state != PayableState.CANCELLED,
+    )
+
+
 def _allocations_tie(db: Session) -> CheckResult:
-    """What a remittance gave and what an instalment got are the sums of the same allocations."""
-    total = _total(db, Allocation.amount_fen)
+    """What a remittance gave and what an instalment got are the sums of the same allocations that stand."""
+    total = int(db.scalar(select(func.coalesce(func.sum(Allocation.amount_fen), 0)).where(stands())) or 0)
     for side, key in ((Remittance, Allocation.remittance_id), (Instalment, Allocation.instalment_id)):
         given = func.coalesce(func.sum(Allocation.amount_fen), 0)
         bad = db.execute(
             select(side.public_id)
-            .outerjoin(Allocation, key == side.id)
+            .outerjoin(Allocation, and_(key == side.id, stands()))
             .group_by(side.id, side.public_id, side.allocated_fen)
             .having(given != side.allocated_fen)
             .limit(1)
@@ -73,7 +83,7 @@ def _one_way(db: Session) -> CheckResult:
     bad = db.execute(
         select(Instalment.public_id)
         .join(DirectDisbursement, DirectDisbursement.instalment_id == Instalment.id)
-        .outerjoin(Payable, and_(Payable.source_kind == "instalment", Payable.source_id == Instalment.id))
+        .outerjoin(Payable, _its_payable())
         .where(
             DirectDisbursement.state.in_(standing),
             or_(
@@ -148,10 +158,9 @@ def _by_sponsor() -> defaultdict[int, int]:
 def _full_instalments_are_payable(db: Session) -> CheckResult:
     """Each fully allocated instalment has one payable of its amount, and no other instalment has one."""
     count = db.scalar(select(func.count()).where(Instalment.allocated_fen == Instalment.amount_fen))
-    its_own: Any = and_(Payable.source_kind == "instalment", Payable.source_id == Instalment.id)
     bad = db.execute(
         select(Instalment.public_id)
-        .outerjoin(Payable, its_own)
+        .outerjoin(Payable, _its_payable())
         .where(
             or_(
                 and_(

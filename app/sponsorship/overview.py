@@ -17,6 +17,7 @@ from app.core.i18n import _m
 from app.core.paging import PAGE_SIZE, Direction, Page, read_page
 from app.payouts.models import LineState, Payable, PayableState, PayoutLine
 from app.registry.models import School, Student
+from app.sponsorship.deallocations import can_be_taken_back
 from app.sponsorship.disbursements import STANDING
 from app.sponsorship.models import (
     Agreement,
@@ -30,6 +31,7 @@ from app.sponsorship.models import (
     Remittance,
     Sponsor,
     Way,
+    stands,
 )
 from app.sponsorship.references import normalise
 
@@ -200,6 +202,7 @@ class InstalmentRow(NamedTuple):
     on: date | None
     disbursement: str | None
     reason: str
+    may_take_back: bool
 
     @property
     def may_choose(self) -> bool:
@@ -222,7 +225,8 @@ def _rows(db: Session, *conditions: ColumnElement[bool]) -> list[InstalmentRow]:
             PayoutLine.state.label("line_state"),
             DirectDisbursement.public_id.label("disbursement"), DirectDisbursement.state.label("direct_state"),
             DirectDisbursement.handed_on, DirectDisbursement.decided_at, DirectDisbursement.reason,
-            select(func.max(Allocation.allocated_on)).where(Allocation.instalment_id == Instalment.id)
+            can_be_taken_back().label("may_take_back"),
+            select(func.max(Allocation.allocated_on)).where(Allocation.instalment_id == Instalment.id, stands())
             .correlate(Instalment).scalar_subquery().label("allocated_on"),
         )
         .join(Agreement, Agreement.id == Instalment.agreement_id)
@@ -236,7 +240,7 @@ def _rows(db: Session, *conditions: ColumnElement[bool]) -> list[InstalmentRow]:
     return [
         InstalmentRow(
             row.public_id, row.agreement_id, row.term, row.due_on, row.amount_fen, row.allocated_fen, row.way,
-            *_progress(row), row.disbursement, row.reason or "",
+            *_progress(row), row.disbursement, row.reason or "", bool(row.may_take_back),
         )
         for row in rows
     ]  # fmt: skip
@@ -297,14 +301,14 @@ def agreement_view(db: Session, actor: Actor, agreement: Agreement) -> Agreement
 
 
 def money_of_agreement(db: Session, actor: Actor, agreement: Agreement) -> Sequence[Any]:
-    """What came in for this agreement: remittance, day received, payer, term, fen, day allocated."""
+    """What came in for this agreement and stands: remittance, day received, payer, term, fen, day allocated."""
     return db.execute(
         select(Remittance.public_id, Remittance.received_on, Remittance.payer_name, Instalment.term,
                Allocation.amount_fen, Allocation.allocated_on)
         .select_from(Allocation)
         .join(Instalment, Instalment.id == Allocation.instalment_id)
         .join(Remittance, Remittance.id == Allocation.remittance_id)
-        .where(scope_condition(actor, Remittance), Instalment.agreement_id == agreement.id)
+        .where(scope_condition(actor, Remittance), Instalment.agreement_id == agreement.id, stands())
         .order_by(Allocation.id)
     ).all()  # fmt: skip
 

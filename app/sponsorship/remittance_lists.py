@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Person
@@ -15,7 +15,19 @@ from app.access.scope import scope_condition
 from app.core.actor import Actor
 from app.core.paging import PAGE_SIZE, Direction, Page, read_page
 from app.ledger.models import Book, Entry, Posting
-from app.sponsorship.models import Agreement, Allocation, Instalment, Place, Remittance, Sponsor, SponsorState
+from app.payouts.models import Payable
+from app.sponsorship.deallocations import SOURCE, can_be_taken_back
+from app.sponsorship.models import (
+    Agreement,
+    Allocation,
+    Deallocation,
+    Instalment,
+    Place,
+    Remittance,
+    Sponsor,
+    SponsorState,
+    stands,
+)
 from app.sponsorship.references import normalise
 
 
@@ -83,19 +95,47 @@ def list_remittances(
 
 
 def allocations_of(db: Session, actor: Actor, remittance: Remittance) -> Sequence[Any]:
-    """Where its money went: agreement, alias, term, fen, day, and who allocated it."""
+    """Where its money is: agreement, alias, term, fen, day, who allocated it; its own name; may it be taken back."""
     return db.execute(
         select(
             Agreement.public_id, Agreement.number, Place.alias, Instalment.term, Allocation.amount_fen,
-            Allocation.allocated_on, Person.name,
+            Allocation.allocated_on, Person.name, Allocation.public_id,
+            can_be_taken_back(),
         )
         .select_from(Allocation)
         .join(Instalment, Instalment.id == Allocation.instalment_id)
         .join(Agreement, Agreement.id == Instalment.agreement_id)
         .join(Place, Place.id == Agreement.place_id)
+        .outerjoin(Payable, and_(Payable.source_kind == SOURCE, Payable.source_id == Instalment.id))
         .outerjoin(Person, Person.id == Allocation.recorded_by)
-        .where(scope_condition(actor, Agreement), Allocation.remittance_id == remittance.id)
+        .where(scope_condition(actor, Agreement), Allocation.remittance_id == remittance.id, stands())
         .order_by(Allocation.id)
+    ).all()  # fmt: skip
+
+
+def deallocations_of(
+    db: Session, actor: Actor, *, remittance: Remittance | None = None, agreement: Agreement | None = None
+) -> Sequence[Any]:
+    """What was allocated and taken back, of a remittance or an agreement: both, term, fen, days, reason, who."""
+    whose = []
+    if remittance is not None:
+        whose.append(Remittance.id == remittance.id)
+    if agreement is not None:
+        whose.append(Agreement.id == agreement.id)
+    return db.execute(
+        select(
+            Remittance.public_id.label("remittance"), Remittance.received_on, Agreement.public_id.label("agreement"),
+            Agreement.number, Instalment.term, Allocation.amount_fen, Allocation.allocated_on,
+            Deallocation.deallocated_on, Deallocation.reason, Person.name.label("who"),
+        )
+        .select_from(Deallocation)
+        .join(Allocation, Allocation.id == Deallocation.allocation_id)
+        .join(Remittance, Remittance.id == Allocation.remittance_id)
+        .join(Instalment, Instalment.id == Allocation.instalment_id)
+        .join(Agreement, Agreement.id == Instalment.agreement_id)
+        .outerjoin(Person, Person.id == Deallocation.recorded_by)
+        .where(scope_condition(actor, Agreement), *whose)
+        .order_by(Deallocation.id)
     ).all()  # fmt: skip
 
 

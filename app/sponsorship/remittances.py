@@ -287,12 +287,14 @@ def allocate_many(
 ) -> list[Allocation]:
     """Allocate (instalment id, fen) parts, all or none; parts of nothing are left out.
 
-    In the order of the instalments' keys, so that two colleagues never wait for each other in a circle.
+    In the order of the agreements' and instalments' keys, so that two colleagues never wait for each other in a
+    circle.
     """
-    wanted = sorted((key, fen) for key, fen in parts if fen)
+    wanted = [(key, fen) for key, fen in parts if fen]
     found = {
         row.id: row for row in db.scalars(select(Instalment).where(Instalment.id.in_([k for k, _ in wanted])))
     }
+    wanted.sort(key=lambda part: (found[part[0]].agreement_id, part[0]))
     return [allocate(db, actor, remittance, found[key], fen) for key, fen in wanted]
 
 

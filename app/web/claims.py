@@ -21,13 +21,14 @@ from app.door.access import requires
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
 from app.registry import places
-from app.sponsorship import agreements, claims, introduction_lists, sponsors
+from app.sponsorship import agreements, claims, deallocations, introduction_lists, sponsors
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import ClaimState, Sponsor
 from app.sponsorship.schedule import share_of
 from app.sponsorship.sponsor_forms import DecideForm, ReasonForm
 from app.sponsorship.workflow import CLAIM
 from app.web import addresses  # noqa: F401 - the form of public ids in addresses
+from app.web.money_words import ended
 from app.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -156,5 +157,9 @@ def refuse(request: Request, actor: Decider, form: Form, db: Db, claim_id: str) 
 @router.post("/claims/{claim_id:pid}/end")
 def end(request: Request, actor: Decider, form: Form, db: Db, claim_id: str) -> Response:
     form.redraw = partial(_record_page, request, actor, claim_id)
-    claims.end(db, actor, claims.get_claim(db, actor, claim_id), reason=form.bind(ReasonForm).reason)
-    return redirect(request, f"/claims/{claim_id}", _m("The claim has ended, and its agreement with it."))
+    claim = claims.get_claim(db, actor, claim_id)
+    claims.end(db, actor, claim, reason=form.bind(ReasonForm).reason)
+    agreement = agreements.agreement_of_claim(db, claim.id)
+    left_over = deallocations.left_over(db, agreement) if agreement else 0
+    message = _m("The claim has ended, and its agreement with it.") if not left_over else ended(left_over)
+    return redirect(request, f"/claims/{claim_id}", message)

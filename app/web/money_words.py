@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.core.i18n import _m
+from app.core.i18n import Message, _m
+from app.core.money import format_yuan
 from app.sponsorship.disbursements import WORKFLOW
 from app.sponsorship.models import AgreementState, Way
 from app.sponsorship.overview import PROGRESS
@@ -19,3 +20,18 @@ AGREEMENT_STATES: Final = {
 AGREEMENT_KINDS: Final = {AgreementState.ACTIVE.value: "success", AgreementState.ENDED.value: "neutral"}
 DISBURSEMENT_STATES: Final = {str(state): word for state, (word, _) in WORKFLOW.states.items()}
 DISBURSEMENT_KINDS: Final = {str(state): kind for state, (_, kind) in WORKFLOW.states.items()}
+
+
+def ended(left_over: int) -> Message:
+    """What is said when an agreement has ended, with what is left of the money that was allocated to it."""
+    if not left_over:
+        return _m("The agreement has ended.")
+    return _m(
+        "The agreement has ended. %(amount)s is allocated to it and not paid out; "
+        "finance can take it back, to refund it or allocate it elsewhere.",
+        amount=format_yuan(left_over),
+    )
+
+
+def taken_back(fen: int) -> Message:
+    return _m("%(amount)s is taken back. It can be refunded or allocated elsewhere.", amount=format_yuan(fen))

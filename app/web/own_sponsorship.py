@@ -15,10 +15,10 @@ from app.config import Settings
 from app.core import clock, codes
 from app.core.actor import Actor
 from app.core.errors import Invalid
-from app.core.i18n import _m
+from app.core.i18n import Message, _m
 from app.core.money import plain_yuan
 from app.door.access import requires
-from app.door.forms import Form, Submitted, blank
+from app.door.forms import KEPT_MESSAGE, Form, Submitted, blank
 from app.door.sessions import Db, ReadDb, SnapshotDb
 from app.files import uploads
 from app.files.models import FileKind
@@ -157,10 +157,13 @@ def log_page(request: Request, actor: Giver, instalment: str, db: ReadDb) -> Res
 @router.post(addresses.OWN_INSTALMENT + "/disbursement")
 def log(request: Request, actor: Giver, instalment: str, form: Form, db: Db) -> Response:
     form.redraw = partial(_log_page, request, actor, instalment)
-    filled = form.bind(LogForm)
-    voucher = _voucher(request, form)
+    # Before the first statement, so that no transaction is open while a file is made anew.
+    filled, voucher, wrong = _log_as_sent(request, form)
     found, agreement = agreements.get_instalment(db, actor, instalment)
-    disbursements.check_log(agreement, found, filled.handed_on, filled.amount)
+    if filled is not None:
+        wrong |= disbursements.wrong_in_log(agreement, found, filled.handed_on, filled.amount)
+    if wrong or filled is None or voucher is None:
+        raise Invalid(KEPT_MESSAGE, fields=wrong)
     stored = store(
         db, actor, FileKind.VOUCHER, voucher.name, voucher.media_type, voucher.content,
         sponsor_id=agreement.sponsor_id,
@@ -175,8 +178,25 @@ def log(request: Request, actor: Giver, instalment: str, form: Form, db: Db) -> 
     )  # fmt: skip
 
 
+def _log_as_sent(
+    request: Request, form: Submitted
+) -> tuple[LogForm | None, uploads.Upload | None, dict[str, Message]]:
+    """The fields, the voucher, and what is wrong with either: told together, so that nobody sends it three times."""
+    filled = voucher = None
+    wrong: dict[str, Message] = {}
+    try:
+        filled = form.bind(LogForm)
+    except Invalid as refusal:
+        wrong |= refusal.fields
+    try:
+        voucher = _voucher(request, form)
+    except Invalid as refusal:
+        wrong |= refusal.fields
+    return filled, voucher, wrong
+
+
 def _voucher(request: Request, form: Submitted) -> uploads.Upload:
-    """The voucher, made anew. Before the first statement, so that no transaction is open during the work."""
+    """The voucher, made anew."""
     sent = form.files.get("voucher")
     if sent is None:
         raise Invalid(_m("The voucher is missing."), fields={"voucher": _m("Choose a photo or a PDF.")})

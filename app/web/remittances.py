@@ -14,18 +14,19 @@ from app.access.permissions import Permission
 from app.access.scope import visible
 from app.core import clock
 from app.core.actor import Actor
-from app.core.errors import Invalid
+from app.core.errors import Invalid, NotFound
 from app.core.i18n import Message, _m
 from app.core.money import MoneyProblem, format_yuan, parse_yuan, plain_yuan
 from app.door.access import requires
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
-from app.sponsorship import remittance_lists, remittances
-from app.sponsorship.models import Sponsor
-from app.sponsorship.money_forms import RefundForm, RemittanceForm
+from app.sponsorship import deallocations, remittance_lists, remittances
+from app.sponsorship.models import Agreement, Allocation, Instalment, Remittance, Sponsor
+from app.sponsorship.money_forms import ReasonForm, RefundForm, RemittanceForm
 from app.sponsorship.references import grouped
 from app.sponsorship.remittances import Incoming, Proposal
 from app.web import addresses
+from app.web.money_words import taken_back
 from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
 
@@ -210,6 +211,7 @@ def record(request: Request, actor: Reader, remittance: str, db: ReadDb) -> Resp
         sponsor=db.get_one(Sponsor, found.sponsor_id),
         recorder=remittance_lists.person_name(db, found.recorded_by),
         allocations=remittance_lists.allocations_of(db, actor, found),
+        taken_back=remittance_lists.deallocations_of(db, actor, remittance=found),
         refunds=remittance_lists.refunds_of(db, found),
     )
 
@@ -250,6 +252,55 @@ def allocate(request: Request, actor: Finance, remittance: str, form: Form, db: 
         request, f"/remittances/{remittance}",
         _m("%(amount)s is allocated.", amount=format_yuan(found.allocated_fen - before)),
     )  # fmt: skip
+
+
+def _allocation(db: Session, actor: Actor, remittance: Remittance, public_id: str) -> Allocation:
+    found = deallocations.get_allocation(db, actor, public_id)
+    if found.remittance_id != remittance.id:
+        raise NotFound(_m("This allocation does not exist, or it is not in your scope."))
+    return found
+
+
+def _take_back_page(
+    request: Request, actor: Actor, remittance: str, allocation: str, db: Session, form: Submitted
+) -> Response:
+    whole = remittances.get_remittance(db, actor, remittance)
+    part = _allocation(db, actor, whole, allocation)
+    instalment = db.get_one(Instalment, part.instalment_id)
+    back = f"/remittances/{remittance}"
+    return page(
+        request,
+        "sponsorship/take_back.html",
+        actor=actor,
+        form=form,
+        fen=part.amount_fen,
+        agreement=db.get_one(Agreement, instalment.agreement_id),
+        term=instalment.term,
+        sponsor=db.get_one(Sponsor, whole.sponsor_id),
+        back=back,
+        crumbs=[
+            (_m("Remittances"), "/remittances"),
+            (_m("Remittance of %(day)s", day=whole.received_on), back),
+        ],
+        has_errors=bool(form.errors),
+    )
+
+
+@router.get(addresses.REMITTANCE + "/allocations/{allocation:pid}/take-back", name="remittances.take_back")
+def take_back_page(
+    request: Request, actor: Finance, remittance: str, allocation: str, db: ReadDb
+) -> Response:
+    return _take_back_page(request, actor, remittance, allocation, db, blank(request))
+
+
+@router.post(addresses.REMITTANCE + "/allocations/{allocation:pid}/take-back")
+def take_back(
+    request: Request, actor: Finance, remittance: str, allocation: str, form: Form, db: Db
+) -> Response:
+    form.redraw = partial(_take_back_page, request, actor, remittance, allocation)
+    part = _allocation(db, actor, remittances.get_remittance(db, actor, remittance), allocation)
+    fen = deallocations.deallocate(db, actor, part, reason=form.bind(ReasonForm).reason)
+    return redirect(request, f"/remittances/{remittance}", taken_back(fen))
 
 
 def _refund_page(request: Request, actor: Actor, public_id: str, db: Session, form: Submitted) -> Response:

@@ -152,6 +152,18 @@ class TestLog:
         assert sentence in visible_text(log(scene, status=422, **given).text)
         assert db.scalar(select(func.count()).select_from(StoredFile)) == 0
 
+    @pytest.mark.parametrize("content", [b"", b"no picture"], ids=["no voucher", "bad voucher"])
+    def test_a_wrong_field_and_a_bad_voucher_are_told_together(
+        self, db: Session, scene: Scene, content: bytes
+    ) -> None:
+        page = log(scene, content, status=422, amount="599.99", handed_on="2999-01-01").text
+        for name in ("amount", "handed_on", "voucher"):
+            assert f'id="e-{name}"' in page
+        page = log(scene, content, status=422, amount="six").text
+        assert 'id="e-amount"' in page
+        assert 'id="e-voucher"' in page
+        assert db.scalar(select(func.count()).select_from(StoredFile)) == 0
+
     def test_a_second_log_is_refused(self, scene: Scene) -> None:
         log(scene)
         assert "logged for this instalment already" in log(scene, status=409).text

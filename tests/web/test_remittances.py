@@ -12,9 +12,10 @@ from app.access.permissions import Role
 from app.core import clock
 from app.core.money import plain_yuan
 from app.db import Database
+from app.payouts import batches
 from app.payouts.models import Payable
-from app.sponsorship import agreements
-from app.sponsorship.models import Remittance, Sponsor
+from app.sponsorship import agreements, remittances
+from app.sponsorship.models import Agreement, Allocation, Remittance, Sponsor
 from app.sponsorship.references import grouped
 from tests.client import Browser, visible_text
 from tests.factories import actor_for, create_account
@@ -179,6 +180,85 @@ class TestRecord:
         visitor.get("/remittances/new", status=403)
         visitor_of(reviewer).get("/remittances", status=403)
         visitor.get("/remittances/AAAAAAAAAAAAAAAAAAAAAA", status=404)
+
+
+class TestTakeBack:
+    def allocated(self, db: Session) -> tuple[Agreement, Remittance, Allocation]:
+        agreement, actor = create_agreement(db), actor_for(db, Role.FINANCE)
+        remittance = create_remittance(db, actor, agreement.sponsor_id, 60_000)
+        part = remittances.allocate(
+            db, actor, remittance, agreements.instalments_of(db, agreement)[0], 60_000
+        )
+        db.commit()
+        return agreement, remittance, part
+
+    def test_an_allocation_is_taken_back_with_a_reason_and_refunded(
+        self, db: Session, finance: Browser
+    ) -> None:
+        agreement, remittance, part = self.allocated(db)
+        record = f"/remittances/{remittance.public_id}"
+        address = f"{record}/allocations/{part.public_id}/take-back"
+        assert f'href="{address}"' in finance.get(record)
+        assert "¥600.00" in finance.get(address)
+        assert "Write a reason" in finance.post(address, {"reason": " "}, form_path=address, status=422)
+        text = visible_text(finance.post(address, {"reason": "left school"}, form_path=address, follow=True))
+        assert "¥600.00 is taken back. It can be refunded or allocated elsewhere." in text
+        assert "Allocated and taken back" in text
+        assert "left school" in text
+        assert db.scalar(select(Payable.state)) == "cancelled"
+        again = finance.post(address, {"reason": "again"}, form_path=address, status=409)
+        assert "taken back already" in again
+        finance.post(
+            record + "/refund", {"amount": "600", "reason": "x"}, form_path=record + "/refund", follow=True
+        )
+        assert "¥600.00 is refunded." in finance.text
+        assert agreement.number in finance.text
+
+    def test_the_agreement_that_ended_says_what_is_left_and_gives_it_back(
+        self, db: Session, finance: Browser, visitor_of: Any
+    ) -> None:
+        agreement, remittance, _ = self.allocated(db)
+        first = agreements.instalments_of(db, agreement)[0]
+        record = f"/agreements/{agreement.public_id}"
+        address = f"{record}/instalments/{first.public_id}/take-back"
+        account = create_account(db, Role.CITY_OFFICER)
+        db.commit()
+        city = visitor_of(account)
+        text = visible_text(city.post(record + "/end", {"reason": "moved"}, form_path=record, follow=True))
+        assert "The agreement has ended. ¥600.00 is allocated to it and not paid out" in text
+        assert "¥600.00 is allocated to this agreement and not paid out" in text
+        assert address not in city.text
+        city.get(address, status=403)
+        assert f'href="{address}"' in finance.get(record)
+        finance.post(address, {"reason": "moved"}, form_path=address, follow=True)
+        text = visible_text(finance.text)
+        assert "¥600.00 is taken back" in text
+        assert "not paid out" not in text
+        assert f"/remittances/{remittance.public_id}" in finance.text
+
+    def test_a_part_of_something_else_is_not_found(self, db: Session, finance: Browser) -> None:
+        agreement, remittance, part = self.allocated(db)
+        other, money, _ = self.allocated(db)
+        first = agreements.instalments_of(db, agreement)[0].public_id
+        finance.get(f"/remittances/{money.public_id}/allocations/{part.public_id}/take-back", status=404)
+        finance.get(f"/agreements/{other.public_id}/instalments/{first}/take-back", status=404)
+        finance.get(f"/remittances/{remittance.public_id}/allocations/{'x' * 22}/take-back", status=404)
+
+    def test_what_is_in_a_batch_has_no_button_and_is_refused(self, db: Session, finance: Browser) -> None:
+        _, remittance, part = self.allocated(db)
+        batches.prepare(db, actor_for(db, Role.CITY_OFFICER), list(db.scalars(select(Payable.id))))
+        db.commit()
+        record = f"/remittances/{remittance.public_id}"
+        assert "Take back" not in finance.get(record)
+        address = f"{record}/allocations/{part.public_id}/take-back"
+        assert "payout batch or was paid" in finance.post(
+            address, {"reason": "x"}, form_path=address, status=409
+        )
+
+    def test_both_languages_have_it(self, db: Session, finance: Browser) -> None:
+        _, remittance, part = self.allocated(db)
+        address = f"/remittances/{remittance.public_id}/allocations/{part.public_id}/take-back"
+        assert "收回认款" in finance.get(address, lang="zh-CN")
 
 
 class TestList:
