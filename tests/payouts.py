@@ -119,13 +119,18 @@ def answer_to(db: Session, batch: PayoutBatch, *codes: str, note: str = "") -> b
     )
 
 
+def bring(
+    db: Session, actor: Actor, batch: PayoutBatch, content: bytes, name: str = "result.csv"
+) -> results.Imported:
+    """Read a result file of the bank and book it."""
+    return results.import_result(db, actor, batch, content, results.read_result(content), name=name)
+
+
 def pay(db: Session, team: Team, batch: PayoutBatch) -> results.Imported:
-    return results.import_result(db, team.finance, batch, answer_to(db, batch, "0000"), name="result.csv")
+    return bring(db, team.finance, batch, answer_to(db, batch, "0000"))
 
 
 def give_back(
     db: Session, team: Team, batch: PayoutBatch, code: str = "3031", *, note: str = ""
 ) -> results.Imported:
-    return results.import_result(
-        db, team.finance, batch, answer_to(db, batch, code, note=note), name="result.csv"
-    )
+    return bring(db, team.finance, batch, answer_to(db, batch, code, note=note))

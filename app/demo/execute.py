@@ -275,7 +275,10 @@ class History:
             [(reference, fen, students.get(student, "0000")) for reference, fen, student in lines],
             clock.today(),
         )
-        results.import_result(db, actor, batch, content, name=f"{batch.number}-result.csv")
+        rows = results.read_result(
+            content
+        )  # the city is built by one process, so that nobody waits for the lock
+        results.import_result(db, actor, batch, content, rows, name=f"{batch.number}-result.csv")
 
     def _reconcile(self, db: Session, actor: Actor, step: Step) -> None:
         batches.reconcile(db, actor, self._batch(db, step))

@@ -111,7 +111,7 @@ def _statements() -> Sequence[tuple[str, Any]]:
                          PayoutLine.bank_name, PayoutLine.account_number, PayoutLine.state, PayoutLine.bank_code,
                          PayoutLine.paid_on, PayoutLine.returned_on, PayoutLine.repaired_at)),
         ("results", select(PayoutBatch.number, ResultRow.row_no, ResultRow.reference, ResultRow.amount_fen,
-                           ResultRow.bank_code, ResultRow.outcome)
+                           ResultRow.bank_code, ResultRow.bank_day, ResultRow.outcome)
          .join(PayoutFile, PayoutFile.id == ResultRow.payout_file_id)
          .join(PayoutBatch, PayoutBatch.id == PayoutFile.batch_id)),
         ("ledger", select(Entry.kind, Entry.booked_on, Entry.memo, Entry.recorded_at, Posting.book, Posting.amount_fen,

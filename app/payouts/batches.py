@@ -24,7 +24,8 @@ from app.payouts import bankfile
 from app.payouts.gate import Candidate, examine
 from app.payouts.models import LineState, Payable, PayableState, PayoutBatch, PayoutLine
 from app.payouts.payables import Selection
-from app.payouts.workflow import BATCH
+from app.payouts.workflow import BATCH, must_not_go_out
+from app.registry.models import BankAccount
 from app.workflow import Transition, advance
 
 MAX_LINES = 1_000
@@ -235,6 +236,10 @@ def release(db: Session, actor: Actor, batch: PayoutBatch) -> None:
     advance(
         db, actor, BATCH, batch, "release", values={"released_by": actor.person, "released_at": clock.now()}
     )
+    _hold_accounts(db, batch)
+    refusal = must_not_go_out(db, batch)  # again, now that no account of the batch can change any more
+    if refusal is not None:
+        raise Conflict(refusal)
     db.execute(
         update(PayoutLine)
         .where(PayoutLine.batch_id == batch.id, PayoutLine.state == LineState.PREPARED)
@@ -247,6 +252,24 @@ def release(db: Session, actor: Actor, batch: PayoutBatch) -> None:
         post_line(db, actor, EntryKind.RELEASE, line, payable, source, Book.IN_TRANSIT, booked_on=today)
         crash.point("release.line")
     bankfile.write_order(db, actor, batch)
+
+
+def _hold_accounts(db: Session, batch: PayoutBatch) -> None:
+    """A change of one of these accounts waits for the release, or the release for the change and then sees it."""
+    students = select(PayoutLine.student_id).where(PayoutLine.batch_id == batch.id)
+    accounts = (
+        select(BankAccount.id)
+        .where(BankAccount.student_id.in_(students), BankAccount.valid_to.is_(None))
+        .order_by(BankAccount.id)
+    )
+    # Only the order of the locks: two that hold accounts of the same children cannot wait for each other.
+    ids = db.scalars(accounts.with_for_update(key_share=True)).all()
+    db.execute(
+        update(BankAccount)
+        .where(BankAccount.id.in_(ids))
+        .values(number_tail=BankAccount.number_tail)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def reconcile(db: Session, actor: Actor, batch: PayoutBatch) -> None:

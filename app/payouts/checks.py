@@ -12,7 +12,7 @@ from app.audit.checks import Check, CheckResult, no_rows
 from app.core.i18n import _m
 from app.core.money import format_yuan
 from app.ledger import Book
-from app.ledger.models import Posting
+from app.ledger.models import Entry, Posting
 from app.payouts.models import (
     LIVE_LINES,
     BatchState,
@@ -162,6 +162,27 @@ def _each_line_ties(db: Session) -> CheckResult:
     return no_rows([tuple(row) for row in rows], figure=_count(db, PayoutLine))
 
 
+def _line_in_order(db: Session) -> CheckResult:
+    """Line by line: what was booked later is not dated earlier, or a past day would not tie."""
+    booked = (
+        select(Posting.line_id, Entry.id, Entry.booked_on)
+        .join(Entry, Entry.id == Posting.entry_id)
+        .where(Posting.line_id.is_not(None))
+        .distinct()
+        .subquery()
+    )
+    before = func.lag(booked.c.booked_on).over(partition_by=booked.c.line_id, order_by=booked.c.id)
+    dated = select(booked.c.line_id, booked.c.booked_on, before.label("before")).subquery()
+    rows = db.execute(
+        select(PayoutLine.reference, dated.c.before, dated.c.booked_on)
+        .join(dated, dated.c.line_id == PayoutLine.id)
+        .where(dated.c.booked_on < dated.c.before)
+        .order_by(PayoutLine.id)
+        .limit(1)
+    ).all()
+    return no_rows([tuple(row) for row in rows], figure=_count(db, PayoutLine))
+
+
 def _results_fit(db: Session) -> CheckResult:
     """A paid or returned line has the row that says so; a row that did something has its line, of its amount."""
     wanted = case(
@@ -227,5 +248,10 @@ CHECKS: Final = (
         _lines_tie(_returned_open(), Book.RETURNED, -1),
     ),
     Check("payouts.line-ties", _m("Each payout line stands in the ledger as its state says"), _each_line_ties),
+    Check(
+        "payouts.line-in-order",
+        _m("The ledger entries of each payout line are in the order of their days"),
+        _line_in_order,
+    ),
     Check("payouts.results-fit", _m("Each bank result and its payout line say the same"), _results_fit),
 )  # fmt: skip

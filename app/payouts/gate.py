@@ -72,7 +72,7 @@ def _holder_is_family(item: Candidate) -> bool:
     if account is None:
         return True  # another reason says so
     if account.guardian_id is not None:
-        return item.guardians.get(account.guardian_id) == account.holder_name
+        return account.guardian_id in item.guardians
     return account.holder_name == item.name or account.holder_name in item.guardians.values()
 
 

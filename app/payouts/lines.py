@@ -15,6 +15,7 @@ from app.core.paging import Direction, Page, read_page
 from app.files.models import StoredFile
 from app.ledger.models import Entry, Posting
 from app.payouts.models import LineState, Payable, PayoutBatch, PayoutFile, PayoutLine, ResultRow
+from app.payouts.returns import of_present_students
 from app.payouts.upward import AGREEMENT, INSTALMENT, INTRODUCTION, SPONSOR
 from app.registry.models import Authority, School, Student
 
@@ -23,7 +24,10 @@ def list_lines(
     db: Session, actor: Actor, batch: PayoutBatch, *, state: str | None = None, authority: str | None = None,
     cursor: str | None = None, direction: Direction = Direction.FORWARD, size: int = 50,
 ) -> Page[Any]:  # fmt: skip
-    """(line number, public id, name, school, holder, last digits, amount, state, code) in the order of the file."""
+    """(line number, public id, name, school, holder, last digits, amount, state, code) in the order of the file.
+
+    `reachable`: the student is still within the actor's reach, so that the line can be opened.
+    """
     condition = and_(PayoutLine.batch_id == batch.id, scope_condition(actor, PayoutLine))
     if state:
         condition = and_(condition, PayoutLine.state == state)
@@ -34,7 +38,7 @@ def list_lines(
         select(
             PayoutLine.line_no, PayoutLine.public_id, Student.name, School.name.label("school"),
             PayoutLine.holder_name, PayoutLine.account_tail, PayoutLine.amount_fen, PayoutLine.state,
-            PayoutLine.bank_code, PayoutLine.replaces_id,
+            PayoutLine.bank_code, PayoutLine.replaces_id, of_present_students(actor).label("reachable"),
         )
         .join(Student, Student.id == PayoutLine.student_id)
         .join(School, School.id == PayoutLine.school_id)
@@ -128,12 +132,12 @@ def line_entries(db: Session, line: PayoutLine) -> list[Any]:
 
 
 def line_results(db: Session, line: PayoutLine) -> list[Any]:
-    """(file, hash, row number, code, text, amount, outcome, imported at) of every result row that names the line."""
+    """(file, hash, row number, code, text, bank's day, amount, outcome, imported at) of every result row of it."""
     return list(
         db.execute(
             select(
                 StoredFile.name, PayoutFile.sha256, ResultRow.row_no, ResultRow.bank_code, ResultRow.bank_text,
-                ResultRow.amount_fen, ResultRow.outcome, PayoutFile.added_at,
+                ResultRow.bank_day, ResultRow.amount_fen, ResultRow.outcome, PayoutFile.added_at,
             )
             .join(PayoutFile, PayoutFile.id == ResultRow.payout_file_id)
             .join(StoredFile, StoredFile.id == PayoutFile.file_id)

@@ -208,7 +208,10 @@ class RowOutcome(StrEnum):
 
 
 class ResultRow(Base):
-    """One row of a result file and what became of it; rows that match no line are kept aside, not lost."""
+    """One row of a result file and what became of it; rows that match no line are kept aside, not lost.
+
+    `bank_day` is the day that the bank gives, as information: the books have a day of their own.
+    """
 
     __tablename__ = "result_row"
     __table_args__ = (one_of("outcome", RowOutcome), UniqueConstraint("payout_file_id", "row_no"))
@@ -220,6 +223,7 @@ class ResultRow(Base):
     amount_fen: Mapped[int | None] = mapped_column(Key)
     bank_code: Mapped[str] = mapped_column(BinaryText(16), default="")
     bank_text: Mapped[str] = mapped_column(String(200), default="")
+    bank_day: Mapped[date | None] = mapped_column(Date())
     outcome: Mapped[str] = mapped_column(String(16))
     line_id: Mapped[int | None] = mapped_column(
         Key, ForeignKey("payout_line.id", ondelete="RESTRICT"), index=True

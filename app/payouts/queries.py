@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from app.payouts.models import (
     ResultRow,
     RowOutcome,
 )
+from app.payouts.payables import Selection
 from app.payouts.upward import INTRODUCTION
 from app.registry.models import Authority, School, Student
 
@@ -106,6 +107,12 @@ def people(db: Session, batch: PayoutBatch) -> dict[int, str]:
     """Names of those who took a duty in this batch."""
     ids = {batch.prepared_by, batch.checked_by, batch.released_by, batch.reconciled_by} - {None}
     return {row.id: row.name for row in db.execute(select(Person.id, Person.name).where(Person.id.in_(ids)))}
+
+
+def reaches(db: Session, actor: Actor, batch: PayoutBatch) -> bool:
+    """Whether one of the actor's own lines stands in the batch, so that its page can be opened."""
+    mine = select(PayoutLine.id).where(PayoutLine.batch_id == batch.id, scope_condition(actor, PayoutLine))
+    return db.scalar(mine.limit(1)) is not None
 
 
 @dataclass(frozen=True)
@@ -348,11 +355,10 @@ def open_introductions(db: Session, actor: Actor) -> list[tuple[int, int]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def first_day(db: Session, actor: Actor, *, after: date) -> tuple[date, int] | None:
-    """The next day on which something becomes due, and how many payables do so later than `after`."""
+def first_day(db: Session, actor: Actor, selection: Selection) -> tuple[date, int] | None:
+    """The next day on which more of this choice becomes due, and how many payables do so after its last day."""
+    later = replace(selection, until=date.max).condition(actor)
     row = db.execute(
-        select(func.min(Payable.due_on), func.count()).where(
-            Payable.state == PayableState.OPEN, Payable.due_on > after, scope_condition(actor, Payable)
-        )
+        select(func.min(Payable.due_on), func.count()).where(later, Payable.due_on > selection.until)
     ).one()
     return (row[0], row[1]) if row[1] else None

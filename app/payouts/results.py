@@ -82,20 +82,19 @@ def import_result(
     actor: Actor,
     batch: PayoutBatch,
     content: bytes,
+    rows: Sequence[BankRow],
     *,
     name: str,
-    rows: Sequence[BankRow] | None = None,
 ) -> Imported:
     """Book a result file. Rows that belong to no line, or do not fit theirs, are kept aside and change nothing.
 
-    `rows` is what `read_result` made of the content, where that was done before.
+    `rows` is what `read_result` made of the content before this transaction was open.
     """
     actor.require(Permission.PAYOUTS_RECONCILE)
     if batch.state not in _TAKEN:
         raise Conflict(_m("This batch was not released yet, so the bank cannot have a result for it."))
     sha256 = hashlib.sha256(content).digest()
     _refuse_second(db, sha256)
-    rows = read_result(content) if rows is None else rows
     lines = _lines_of(db, rows)
     if not any(line.batch_id == batch.id for line, _ in lines.values()):
         raise _wrong_file(
@@ -116,7 +115,7 @@ def import_result(
         db.add(
             ResultRow(
                 payout_file_id=file.id, row_no=row.row_no, reference=row.reference[:60], amount_fen=row.amount_fen,
-                bank_code=row.code[:16], bank_text=row.text[:200], outcome=outcome.value,
+                bank_code=row.code[:16], bank_text=row.text[:200], bank_day=row.day, outcome=outcome.value,
                 line_id=line.id if line else None,
             )
         )  # fmt: skip
@@ -333,10 +332,11 @@ class _Import:
     def _day(self, row: BankRow, line: PayoutLine) -> date:
         """The day to book on: the bank's own where it is possible, never before the event that it follows.
 
-        A bank may date its work before our release, or a return before the payment: the books keep their order.
+        A bank may date its work before our release, or a return before the payment: the books keep their order,
+        and the row of the file keeps the bank's day.
         """
-        bank_day = row.day if row.day is not None and row.day <= self.today else self.today
-        return max(bank_day, self.released[line.batch_id], line.paid_on or bank_day)
+        released = self.released[line.batch_id]
+        return min(self.today, max(row.day or self.today, released, line.paid_on or released))
 
     def _move(self, line: PayoutLine, state: LineState, row: BankRow, **values: Any) -> None:
         changes = {"state": state.value, "bank_code": row.code[:8], "bank_text": row.text[:120], **values}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import set_committed_value
 
 from app.access.permissions import Permission
-from app.access.scope import scope_condition, visible
+from app.access.scope import visible
 from app.audit import Tag, record
 from app.core import clock
 from app.core.actor import Actor
@@ -47,10 +46,19 @@ class ReturnedLine:
     repaired_at: datetime | None
 
 
-def _open_returns(actor: Actor) -> Select[tuple[PayoutLine]]:
+def of_present_students(actor: Actor) -> ColumnElement[bool]:
+    """Lines of students who are within the actor's reach now, wherever they learned when the line was made.
+
+    A line's own place is for totals; whoever can correct the student's account looks after its line.
+    """
+    present = visible(actor, Student).with_only_columns(Student.id).where(Student.id == PayoutLine.student_id)
+    return present.correlate(PayoutLine).exists()
+
+
+def _open_returns(actor: Actor) -> Select[PayoutLine]:
     later = aliased(PayoutLine)
-    statement: Select[tuple[PayoutLine]] = visible(actor, PayoutLine)
-    return statement.where(
+    return select(PayoutLine).where(
+        of_present_students(actor),
         PayoutLine.state == LineState.RETURNED,
         ~select(later.id)
         .where(later.replaces_id == PayoutLine.id, later.state != LineState.CANCELLED)
@@ -71,7 +79,7 @@ def list_returned(db: Session, actor: Actor, *, limit: int = 500) -> list[Return
         )
         .join(PayoutBatch, PayoutBatch.id == PayoutLine.batch_id)
         .join(Student, Student.id == PayoutLine.student_id)
-        .join(School, School.id == PayoutLine.school_id)
+        .join(School, School.id == Student.school_id)
         .outerjoin(BankAccount, (BankAccount.student_id == Student.id) & BankAccount.valid_to.is_(None))
         .order_by(PayoutLine.repaired_at.is_not(None), PayoutLine.returned_on, PayoutLine.id)
         .limit(limit)
@@ -97,7 +105,7 @@ def sums_returned(db: Session, actor: Actor) -> tuple[int, int]:
 
 def get_line(db: Session, actor: Actor, public_id: str) -> PayoutLine:
     actor.require(Permission.PAYOUTS_READ)
-    line: PayoutLine | None = db.scalar(visible(actor, PayoutLine).where(PayoutLine.public_id == public_id))
+    line = db.scalar(select(PayoutLine).where(of_present_students(actor), PayoutLine.public_id == public_id))
     if line is None:
         raise NotFound(_m("There is no such payout line, or it is not in your scope."))
     return line
@@ -133,7 +141,7 @@ def repair(db: Session, actor: Actor, line: PayoutLine) -> None:
             PayoutLine.id == line.id,
             PayoutLine.state == LineState.RETURNED,
             PayoutLine.repaired_at.is_(None),
-            scope_condition(actor, PayoutLine),
+            of_present_students(actor),
         )
         .values(changes)
         .execution_options(synchronize_session=False)
@@ -152,13 +160,3 @@ def repair(db: Session, actor: Actor, line: PayoutLine) -> None:
         db, actor, Tag.LINE_REPAIRED, subject=("payout_line", line.public_id),
         new={"reference": line.reference, "account": f"****{account.tail}" if account else ""},
     )  # fmt: skip
-
-
-def successors(db: Session, line_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
-    """By returned line: public id and reference of the line that replaces it."""
-    rows = db.execute(
-        select(PayoutLine.replaces_id, PayoutLine.public_id, PayoutLine.reference).where(
-            PayoutLine.replaces_id.in_(line_ids), PayoutLine.state != LineState.CANCELLED
-        )
-    )
-    return {replaces_id: (public_id, reference) for replaces_id, public_id, reference in rows if replaces_id}

@@ -11,6 +11,7 @@ from app.core import clock
 from app.core.actor import Actor
 from app.core.i18n import _m
 from app.payouts.models import Payable, PayableState, PayoutBatch, PayoutLine
+from app.payouts.returns import of_present_students
 from app.payouts.workflow import LINE_STATES
 from app.registry.hooks import MONEY, MoneyRow
 
@@ -34,7 +35,7 @@ def rows_of_student(db: Session, actor: Actor, student_id: int) -> list[MoneyRow
             PayoutLine.paid_on, PayoutBatch.prepared_at,
         )
         .join(PayoutBatch, PayoutBatch.id == PayoutLine.batch_id)
-        .where(PayoutLine.student_id == student_id, scope_condition(actor, PayoutLine))
+        .where(PayoutLine.student_id == student_id, of_present_students(actor))
         .order_by(PayoutLine.id.desc())
     ):  # fmt: skip
         label, kind = LINE_STATES[state]

@@ -11,6 +11,7 @@ from app.core.actor import Actor
 from app.core.i18n import Message, _m
 from app.core.waiting import Waiting, counted
 from app.payouts.models import BatchState, LineState, Payable, PayableState, PayoutBatch, PayoutLine
+from app.payouts.returns import of_present_students
 
 
 def waiting(db: Session, actor: Actor) -> list[Waiting]:
@@ -26,8 +27,10 @@ def waiting(db: Session, actor: Actor) -> list[Waiting]:
     if actor.may(Permission.PAYOUTS_RECONCILE):
         found.append(_batches(db, BatchState.RELEASED, _m("payout batches with the bank")))
     if actor.may(Permission.PAYOUTS_REPAIR):
-        returned = visible(actor, PayoutLine).where(
-            PayoutLine.state == LineState.RETURNED, PayoutLine.repaired_at.is_(None)
+        returned = select(PayoutLine).where(
+            of_present_students(actor),
+            PayoutLine.state == LineState.RETURNED,
+            PayoutLine.repaired_at.is_(None),
         )
         what = _m("returned payments to repair")
         found.append(counted(db, what, "/payouts/returned", returned, PayoutLine.returned_on))

@@ -38,9 +38,11 @@ def another_person(_db: Session, actor: Actor, batch: PayoutBatch) -> Message | 
 
 def may_be_released(db: Session, actor: Actor, batch: PayoutBatch) -> Message | None:
     """Another person, and every line still goes to the account that was checked."""
-    refusal = another_person(db, actor, batch)
-    if refusal is not None:
-        return refusal
+    return another_person(db, actor, batch) or must_not_go_out(db, batch)
+
+
+def must_not_go_out(db: Session, batch: PayoutBatch) -> Message | None:
+    """Why the batch as it stands cannot go to the bank: a line whose account or student has changed."""
     stale = stale_lines(db, batch.id, on=clock.today())
     if not stale:
         return None

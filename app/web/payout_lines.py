@@ -45,6 +45,7 @@ def _line_page(request: Request, actor: Actor, public_id: str, db: Session, form
         name=mask_name(view.name),
         holder=mask_name(line.holder_name),
         people=queries.people(db, view.batch),
+        batch_seen=queries.reaches(db, actor, view.batch),
         states=LINE_STATES,
         codes=BANK_CODES,
         reason=class_of(line.bank_code),

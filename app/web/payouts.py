@@ -104,7 +104,7 @@ def _new_page(request: Request, actor: Actor, db: Session, form: Submitted) -> R
             (key, _m("Introduction %(number)s", number=number))
             for key, number in queries.open_introductions(db, actor)
         ],
-        first_day=queries.first_day(db, actor, after=selection.until),
+        first_day=queries.first_day(db, actor, selection),
     )
 
 
@@ -346,7 +346,7 @@ def take_results(request: Request, actor: Finance, batch: str, form: Form, db: D
     rows = results.read_result(content)  # before the first use of `db`: other writers need not wait for it
     found = batches.get_batch(db, actor, batch)
     name = (upload.filename or "result")[-200:]
-    imported = results.import_result(db, actor, found, content, name=name, rows=rows)
+    imported = results.import_result(db, actor, found, content, rows, name=name)
     response = _to(request, found, None)
     flash(
         request,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,12 +14,16 @@ from sqlalchemy.orm import Session
 from app.access.models import Account, Person
 from app.access.permissions import Role
 from app.audit.models import AccessLine, AuditEvent
+from app.config import Settings
+from app.core import clock
 from app.core.i18n import _m
 from app.core.money import plain_yuan
 from app.db import Database
+from app.main import create_app
+from app.payouts import results
 from app.payouts.models import BatchState, PayoutBatch, PayoutFile, PayoutLine
 from app.registry.models import Student
-from tests.client import visible_text
+from tests.client import Browser, visible_text
 from tests.factories import COUNTY, OTHER_COUNTY, create_account, create_school, create_student
 from tests.payouts import (
     answer,
@@ -148,6 +154,21 @@ class TestPrepare:
 
     def test_nothing_due_says_so(self, people: dict[str, Account], visitor_of: Any) -> None:
         assert "Nothing is due" in visitor_of(people["officer"]).get("/payouts/new")
+
+    def test_what_becomes_due_later_is_one_click_away_and_the_filter_stays(
+        self, db: Session, people: dict[str, Account], visitor_of: Any
+    ) -> None:
+        day = clock.today() + timedelta(days=9)
+        payable = create_payable(db, due_on=day)
+        officer = visitor_of(people["officer"])
+        county = payable.authority_code
+        text = officer.get("/payouts/new", authority=county)
+        assert "Nothing is due yet" in text
+        link = f"/payouts/new?until={day.isoformat()}&amp;authority={county}&amp;introduction="
+        assert f'href="{link}"' in text
+        assert "¥600.00" in officer.get(link.replace("&amp;", "&"))
+        text = officer.get("/payouts/new", authority="431121" if county != "431121" else "431129")
+        assert "Nothing is due yet" not in text
 
     @pytest.mark.parametrize("name", ["reviewer", "releaser", "finance", "auditor", "county"])
     def test_others_do_not_prepare(self, people: dict[str, Account], visitor_of: Any, name: str) -> None:
@@ -376,6 +397,33 @@ class TestResults:
         text = finance.post(address(batch) + "/results", files={"file": ("again.csv", content)}, status=409)
         assert "Nothing was booked a second time" in text
 
+    def test_others_write_while_the_file_is_read(
+        self, fresh_database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Reading takes a child process some time; the write lock of SQLite is not held meanwhile."""
+        application = create_app(settings, fresh_database)
+        with fresh_database.write() as db:
+            batch = create_batch(db, create_team(db), BatchState.RELEASED)
+            path, content = address(batch) + "/results", answer_to(db, batch, "0000")
+            account = create_account(db, Role.FINANCE)
+            db.flush()
+            db.expunge(account)
+        read, written = results.read_rows, threading.Event()
+
+        def write() -> None:
+            with fresh_database.write() as db:
+                db.add(Person(name="meanwhile"))
+            written.set()
+
+        def slow(content: bytes) -> Any:
+            threading.Thread(target=write, daemon=True).start()
+            assert written.wait(5), "another writer had to wait for the file to be read"
+            return read(content)
+
+        monkeypatch.setattr(results, "read_rows", slow)
+        finance = Browser(application, settings).sign_in_as(fresh_database, account)
+        assert "1 paid" in finance.post(path, files={"file": ("r.csv", content)}, follow=True)
+
     def test_rows_kept_aside_are_shown_with_the_reason(
         self, db: Session, people: dict[str, Account], visitor_of: Any
     ) -> None:
@@ -442,6 +490,25 @@ class TestReturned:
         text = visitor_of(people["auditor"]).get(f"/payouts/lines/{lines_of(db, batch)[0].public_id}")
         assert text.count("/ledger/entries/") == 4
         assert "result.csv, 3" in text
+        assert "Bank's day" in text.replace("&#39;", "'")
+
+    def test_a_line_of_a_student_who_moved_is_opened_by_the_new_county(
+        self, db: Session, people: dict[str, Account], visitor_of: Any
+    ) -> None:
+        team = create_team(db)
+        student = create_student(db)
+        batch = create_batch(db, team, BatchState.RELEASED, payables=[create_payable(db, student=student)])
+        give_back(db, team, batch, "3028")
+        path = f"/payouts/lines/{lines_of(db, batch)[0].public_id}"
+        school = create_school(db, authority=OTHER_COUNTY)
+        student.school_id, student.authority_code = school.id, school.authority_code
+        db.flush()
+        here, there = visitor_of(people["county"]), visitor_of(people["other"])
+        here.get(path, status=404)
+        assert path not in here.get(address(batch))
+        there.get(address(batch), status=404)
+        assert address(batch) + '"' not in there.get(path)
+        there.post(path + "/repair", form_path=path)
 
 
 def test_a_student_s_page_knows_its_money(db: Session) -> None:

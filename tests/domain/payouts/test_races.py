@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,13 +12,27 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.access.permissions import Role
-from app.core.errors import DomainError
+from app.core import clock
+from app.core.actor import Actor
+from app.core.errors import Conflict, DomainError
 from app.db import Database
-from app.payouts import batches, results, returns
+from app.payouts import batches, returns
 from app.payouts.models import BatchState, Payable, PayableState, PayoutBatch, PayoutFile, PayoutLine
-from tests.domain.payouts.test_batches import assert_sound, book
+from app.registry import family
+from app.registry.forms import AccountForm
+from app.registry.models import BankAccount, Student
+from tests.domain.payouts.test_batches import assert_sound, book, said
 from tests.factories import actor_for
-from tests.payouts import answer_to, create_batch, create_payable, create_team, give_back, lines_of
+from tests.payouts import (
+    Team,
+    answer_to,
+    bring,
+    create_batch,
+    create_payable,
+    create_team,
+    give_back,
+    lines_of,
+)
 
 pytestmark = pytest.mark.race
 
@@ -156,7 +171,7 @@ def test_one_file_imported_by_four_people_at_once(fresh_database: Database) -> N
         people = [actor_for(db, Role.FINANCE) for _ in range(4)]
     said = race(
         fresh_database,
-        *(lambda db, who=who: results.import_result(db, who, batch_of(db, batch_id), content, name="r.csv")
+        *(lambda db, who=who: bring(db, who, batch_of(db, batch_id), content)
           for who in people),
     )  # fmt: skip
     assert said == ["Conflict", "Conflict", "Conflict", "won"]
@@ -176,7 +191,7 @@ def test_different_files_about_the_same_lines_at_once(fresh_database: Database) 
         people = [actor_for(db, Role.FINANCE) for _ in range(4)]
     said = race(
         fresh_database,
-        *(lambda db, who=who, c=c: results.import_result(db, who, batch_of(db, batch_id), c, name="r.csv")
+        *(lambda db, who=who, c=c: bring(db, who, batch_of(db, batch_id), c)
           for who, c in zip(people, contents, strict=True)),
     )  # fmt: skip
     assert said == ["won"] * 4
@@ -198,4 +213,75 @@ def test_a_line_is_repaired_by_one_of_two(fresh_database: Database) -> None:
     )
     assert said == ["Conflict", "won"]
     with fresh_database.write() as db:
+        assert_sound(db)
+
+
+def _checked(db: Session, team: Team, lines: int) -> PayoutBatch:
+    """With accounts that are on record for some days, so that one can be changed today."""
+    batch = create_batch(db, team, BatchState.CHECKED, lines=lines)
+    db.execute(update(BankAccount).values(valid_from=clock.today() - timedelta(days=9)))
+    return batch
+
+
+def _change_account(db: Session, who: Actor, student_id: int) -> None:
+    form = AccountForm(
+        holder="student", bank_name="乙银行", number="6222020000000000008", since=clock.today()
+    )
+    family.change_account(db, who, db.get_one(Student, student_id), form)
+
+
+def test_an_account_that_is_being_changed_is_seen_by_the_release(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release has looked and found nothing; the change is stored before the release holds the accounts."""
+    if fresh_database.dialect == "sqlite":
+        pytest.skip("writers come one after the other on SQLite")
+    with fresh_database.write() as db:
+        team = create_team(db)
+        batch = _checked(db, team, 2)
+        batch_id, student_id = batch.id, lines_of(db, batch)[1].student_id
+        officer = actor_for(db, Role.CITY_OFFICER)
+    hold = batches._hold_accounts
+
+    def change_first(db: Session, batch: PayoutBatch) -> None:
+        with fresh_database.write() as other:
+            _change_account(other, officer, student_id)
+        hold(db, batch)
+
+    monkeypatch.setattr(batches, "_hold_accounts", change_first)
+    with pytest.raises(Conflict) as refusal, fresh_database.write() as db:
+        batches.release(db, team.releaser, batch_of(db, batch_id))
+    assert "line 2: The account was changed" in said(refusal).replace("Line", "line")
+    with fresh_database.write() as db:
+        assert batch_of(db, batch_id).state == "checked"
+        assert_sound(db)
+
+
+def test_a_change_of_an_account_waits_for_the_release(fresh_database: Database) -> None:
+    if fresh_database.dialect == "sqlite":
+        pytest.skip("writers come one after the other on SQLite")
+    with fresh_database.write() as db:
+        team = create_team(db)
+        batch = _checked(db, team, 1)
+        batch_id, student_id = batch.id, lines_of(db, batch)[0].student_id
+        officer = actor_for(db, Role.CITY_OFFICER)
+    order: list[str] = []
+
+    def change() -> None:
+        with fresh_database.write() as db:
+            _change_account(db, officer, student_id)
+            db.flush()  # here it waits
+            order.append("changed")
+
+    with fresh_database.write() as db:
+        batches.release(db, team.releaser, batch_of(db, batch_id))
+        thread = threading.Thread(target=change)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+        order.append("released")
+    thread.join(20)
+    assert order == ["released", "changed"]
+    with fresh_database.write() as db:
+        assert lines_of(db, batch_of(db, batch_id))[0].account_number != "6222020000000000008"
         assert_sound(db)

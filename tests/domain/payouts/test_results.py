@@ -25,6 +25,7 @@ from tests.factories import actor_for
 from tests.payouts import (
     answer,
     answer_to,
+    bring,
     create_batch,
     create_payable,
     create_team,
@@ -34,7 +35,7 @@ from tests.payouts import (
 
 
 def take(db: Session, team: Any, batch: Any, content: bytes) -> dict[str, int]:
-    return dict(results.import_result(db, team.finance, batch, content, name="r.csv").counts)
+    return dict(bring(db, team.finance, batch, content).counts)
 
 
 class TestCodes:
@@ -145,7 +146,7 @@ class TestImport:
                 ("合计", "1200.00", ""),
             ]
         )
-        imported = results.import_result(db, team.finance, batch, content, name="r.csv")
+        imported = bring(db, team.finance, batch, content)
         assert imported.counts == {"paid": 1, "unknown": 2, "mismatch": 2, "pending": 2}
         assert imported.aside == 6
         assert [line.state for line in lines_of(db, batch)] == ["paid", "sent"]
@@ -204,7 +205,7 @@ class TestImport:
         team = create_team(db)
         batch = create_batch(db, team, BatchState.RELEASED)
         with pytest.raises(NotPermitted):
-            results.import_result(db, actor_for(db, role), batch, answer_to(db, batch, "0000"), name="r.csv")
+            bring(db, actor_for(db, role), batch, answer_to(db, batch, "0000"))
 
 
 class TestForms:

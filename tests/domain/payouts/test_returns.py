@@ -7,9 +7,14 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.access.permissions import Role
+from app.core import clock
 from app.core.errors import Conflict, NotFound, NotPermitted
-from app.payouts import batches, returns
+from app.payouts import batches, lines, queries, returns
 from app.payouts.models import BatchState, LineState, Payable, PayoutBatch, PayoutLine
+from app.payouts.student_money import rows_of_student
+from app.payouts.waiting import waiting
+from app.registry import changes
+from app.registry.forms import EnrolmentForm
 from app.registry.models import Student
 from tests.domain.payouts.test_batches import assert_sound, book, said
 from tests.factories import (
@@ -52,7 +57,6 @@ def test_returned_repaired_and_paid_by_the_next_batch(db: Session) -> None:
         line.payable_id,
     )
     assert second.account_number != line.account_number
-    assert returns.successors(db, [line.id]) == {line.id: (second.public_id, second.reference)}
     batches.check(db, team.reviewer, again)
     bank = book(db, "bank")
     batches.release(db, team.releaser, again)
@@ -170,3 +174,38 @@ def test_a_county_repairs_its_own_lines_only(db: Session) -> None:
     with pytest.raises(NotPermitted):
         returns.repair(db, actor_for(db, Role.COUNTY_REVIEWER, authority=OTHER_COUNTY), line)
     returns.repair(db, there, line)
+
+
+def test_a_line_goes_with_the_student_to_another_county(db: Session) -> None:
+    """Who can correct the account sees the line and repairs it; the line's own place stays that of the totals."""
+    team = create_team(db)
+    student = create_student(db, school=create_school(db), level="severe")
+    batch = create_batch(db, team, BatchState.RELEASED, payables=[create_payable(db, student=student)])
+    give_back(db, team, batch, "3028")
+    line = lines_of(db, batch)[0]
+    school = create_school(db, authority=OTHER_COUNTY)
+    move = EnrolmentForm(
+        version=student.version, school=school.public_id, grade="X5", class_no="1", boarding="1", study_state="01",
+        since=clock.today(),
+    )  # fmt: skip
+    changes.change_enrolment(db, team.officer, student, move)
+    db.flush()
+    old, new = (actor_for(db, Role.COUNTY_OFFICER, authority=code) for code in (COUNTY, OTHER_COUNTY))
+    assert returns.list_returned(db, old) == []
+    assert returns.sums_returned(db, old) == (0, 0)
+    assert returns.sums_returned(db, new) == (1, line.amount_fen)
+    assert [(row.public_id, row.school) for row in returns.list_returned(db, new)] == [
+        (line.public_id, school.name)
+    ]
+    assert [item.count for item in waiting(db, new) if item.href == "/payouts/returned"] == [1]
+    assert [item.count for item in waiting(db, old) if item.href == "/payouts/returned"] == [0]
+    with pytest.raises(NotFound):
+        returns.get_line(db, old, line.public_id)
+    with pytest.raises(Conflict):
+        returns.repair(db, old, line)
+    assert [row.reachable for row in lines.list_lines(db, old, batch).rows] == [False]
+    assert queries.list_batches(db, old).rows[0].total_fen == line.amount_fen
+    assert not queries.reaches(db, new, batch)
+    assert [row.href for row in rows_of_student(db, new, student.id)] == [f"/payouts/lines/{line.public_id}"]
+    returns.repair(db, new, returns.get_line(db, new, line.public_id))
+    assert line.authority_code == COUNTY
