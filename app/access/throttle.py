@@ -33,6 +33,8 @@ class Purpose(StrEnum):
     LOGIN_ADDRESS = "login-address"
     OWN_PASSWORD = "own-password"  # noqa: S105 - a name
     LOOK_UP = "look-up"
+    EXACT_SEARCH = "exact-search"
+    REVEAL = "reveal"
     SIGN_UP = "sign-up"
 
 
@@ -82,7 +84,10 @@ RULES: Final[Mapping[Purpose, BackOff | Budget]] = {
     # A whole school stands behind one address.
     Purpose.LOGIN_ADDRESS: BackOff(60, timedelta(seconds=30), timedelta(minutes=15), _HOUR),
     Purpose.OWN_PASSWORD: BackOff(5, timedelta(seconds=30), _HOUR, _DAY),
-    Purpose.LOOK_UP: Budget(500, _DAY),
+    # Per account: enough for work, too few to go through a register.
+    Purpose.LOOK_UP: Budget(300, _DAY),
+    Purpose.EXACT_SEARCH: Budget(300, _DAY),
+    Purpose.REVEAL: Budget(150, _DAY),
     Purpose.SIGN_UP: Budget(10, _DAY),
 }
 

@@ -10,8 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.access import throttle
 from app.access.permissions import Permission
 from app.access.scope import visible
+from app.access.throttle import Purpose
 from app.audit import Tag, record
 from app.audit.reads import note_reads
 from app.core import crash
@@ -22,7 +24,7 @@ from app.core.i18n import Message, _m
 from app.core.identity import Document
 from app.core.mask import mask_id
 from app.db import violates
-from app.registry import budget, current, family, places
+from app.registry import current, family, places
 from app.registry.forms import NEEDED, RegisterForm
 from app.registry.models import Enrolment, HardshipFact, School, Student
 from app.registry.students import (
@@ -74,7 +76,7 @@ def look_up(db: Session, actor: Actor, document: Document, name: str | None) -> 
     Call it in a transaction that stays whatever becomes of the request.
     """
     actor.require(Permission.STUDENTS_REGISTER)
-    budget.spend(db, actor, "look-up", limit=budget.LOOK_UPS)
+    throttle.take(db, Purpose.LOOK_UP, str(actor.account_id))
     found = _known(db, actor, document, name)
     if found.taken:
         subject = found.student or _public_id(db, document)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import or_, select
@@ -21,7 +19,7 @@ from app.core.errors import Invalid, NotPermitted
 from app.core.i18n import Message, _m, _mn, format_datetime, format_number
 from app.exchange.tables import MEDIA_TYPES, Column, Kind, open_table
 from app.files.models import FileKind
-from app.files.store import store
+from app.files.store import scratch, store
 from app.jobs.models import Job
 from app.jobs.queue import Task, enqueue, handler
 from app.jobs.worker import actor_of
@@ -98,8 +96,8 @@ def export_students(task: Task) -> None:
            at=format_datetime(asked_at))
     )  # fmt: skip
     columns = _columns()
-    with tempfile.TemporaryDirectory(prefix="zhuxue-export-") as folder:
-        path = Path(folder) / "list"
+    with scratch() as folder:
+        path = folder / "list"
         table = open_table(format_, path, str(_m("Students")), columns, watermark=watermark)
         for rows in _rows(task, actor, wanted, places):
             table.write(rows)

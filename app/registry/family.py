@@ -8,8 +8,12 @@ from sqlalchemy import column, exists, select, table
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.access import throttle
 from app.access.permissions import Permission
+from app.access.scope import scope_condition
+from app.access.throttle import Purpose
 from app.audit import Tag, record
+from app.audit.reads import note_reads
 from app.core import clock
 from app.core.actor import Actor
 from app.core.errors import Conflict, Invalid, NotFound
@@ -17,7 +21,7 @@ from app.core.i18n import Message, _m
 from app.core.mask import mask_account, mask_id, mask_phone
 from app.db import violates
 from app.registry.forms import AccountForm, EndForm, GuardianChangeForm, GuardianForm
-from app.registry.models import BankAccount, Guardian, Guardianship, Student
+from app.registry.models import BankAccount, Guardian, Guardianship, RecordState, Student
 from app.registry.students import (
     FIELDS,
     GUARDIAN_UNIQUE,
@@ -28,6 +32,7 @@ from app.registry.students import (
 )
 
 _LINE = table("payout_line", column("bank_account_id"))
+PHONE_KEPT: Message = _m("The guardian was on record already with another phone, which was kept.")
 
 
 # --- Guardians --------------------------------------------------------------------------------
@@ -47,11 +52,12 @@ def attach(
     db: Session, actor: Actor, student: Student, *, name: str, relation: str, number: str | None, phone: str | None,
     since: date,
 ) -> Guardian:  # fmt: skip
-    """A guardian with this number who is known already is taken again: one person, several children."""
+    """A guardian with this number who is known already is taken again, with the phone on record: one person,
+    several children, and none of them is written to from another one's record."""
     if number and student.document_type == "1" and student.document_number == number:
         raise Invalid(FIELDS, fields={"number": _m("This is the student's own number.")})
     guardian = _guardian_of(db, name, number) or _new_guardian(db, name, number)
-    if phone and guardian.phone != phone:
+    if phone and not guardian.phone:
         guardian.phone = phone
     last = db.execute(
         select(Guardianship.valid_to)
@@ -71,9 +77,41 @@ def attach(
     record(
         db, actor, Tag.GUARDIAN_LINKED, subject=("student", student.public_id),
         new={"guardian": guardian.public_id, "name": name, "relation": relation, "document": guardian.document_mask,
-             "phone": mask_phone(phone), "since": since},
+             "phone": mask_phone(guardian.phone), "since": since},
     )  # fmt: skip
     return guardian
+
+
+def kept_phone(db: Session, student: Student, guardian_phone: str | None) -> bool:
+    """A guardian of this student was on record already with another phone than the one given now."""
+    if not guardian_phone:
+        return False
+    open_guardians = select(Guardian).join(Guardianship, Guardianship.guardian_id == Guardian.id)
+    mine = open_guardians.where(Guardianship.student_id == student.id, Guardianship.valid_to.is_(None))
+    return all(guardian.phone != guardian_phone for guardian in db.scalars(mine))
+
+
+def look_up(db: Session, actor: Actor, number: str) -> None:
+    """A guardian's number was typed: that counts against the day's look-ups, and a hit leaves a read line."""
+    throttle.take(db, Purpose.LOOK_UP, str(actor.account_id))
+    note_hit(db, actor, number)
+
+
+def note_hit(db: Session, actor: Actor, number: str) -> None:
+    """A typed number that is a guardian's of whom this officer has no student leaves a read line with each student.
+
+    Call it in a transaction that stays whatever becomes of the request.
+    """
+    students = (
+        select(Student.public_id)
+        .join(Guardianship, Guardianship.student_id == Student.id)
+        .join(Guardian, Guardian.id == Guardianship.guardian_id)
+        .where(Guardian.document_index == guardian_index(number), Guardianship.valid_to.is_(None))
+    )
+    if db.scalars(students.where(scope_condition(actor, Student)).limit(1)).first() is None:
+        note_reads(
+            db, actor, db.scalars(students.order_by(Student.id)), kind="student", what="guardian look-up"
+        )
 
 
 def _guardian_of(db: Session, name: str, number: str | None) -> Guardian | None:
@@ -125,13 +163,43 @@ def get_guardian(db: Session, student: Student, public_id: str) -> tuple[Guardia
     return row[0], row[1]
 
 
+def stands_elsewhere(db: Session, actor: Actor, guardian: Guardian) -> Message | None:
+    """Why this officer must leave the guardian's data to somebody with a wider scope."""
+    stands_for = select(Guardianship.student_id).where(
+        Guardianship.guardian_id == guardian.id, Guardianship.valid_to.is_(None)
+    )
+    is_paid_for = select(BankAccount.student_id).where(
+        BankAccount.guardian_id == guardian.id, BankAccount.valid_to.is_(None)
+    )
+    other = db.scalar(
+        select(Student.id)
+        .where(
+            Student.id.in_(stands_for.union(is_paid_for)),
+            Student.record_state == RecordState.ACTIVE,
+            ~scope_condition(actor, Student),
+        )
+        .limit(1)
+    )
+    if other is None:
+        return None
+    return _m(
+        "%(name)s is also the guardian of a student outside your scope. Ask the county office, or the city, to "
+        "change these data.",
+        name=guardian.name,
+    )
+
+
 def change_guardian(
     db: Session, actor: Actor, student: Student, public_id: str, form: GuardianChangeForm
 ) -> Guardian:
-    """Correct a guardian's name, number or phone; it holds for every child of that guardian."""
+    """Correct a guardian's name, number or phone; it holds for every child of that guardian, so that all of them
+    must be within the actor's reach. A new name is also that of the accounts that the guardian holds."""
     actor.require(Permission.STUDENTS_CHANGE)
     must_stand(student)
     guardian, _ = get_guardian(db, student, public_id)
+    elsewhere = stands_elsewhere(db, actor, guardian)
+    if elsewhere is not None:
+        raise Conflict(elsewhere)
     if guardian.version != form.version:
         raise Conflict(
             _m("Somebody else has changed this guardian since you opened the page. Look at it again, then repeat "
@@ -164,7 +232,24 @@ def change_guardian(
         raise Conflict(NOT_STORED, fields={"number": taken}) from None
     record(db, actor, Tag.GUARDIAN_CHANGED, subject=("student", student.public_id),
            old={"guardian": guardian.public_id, **old}, new={"guardian": guardian.public_id, **new})  # fmt: skip
+    if "name" in new:
+        _rename_accounts(db, actor, guardian)
     return guardian
+
+
+def _rename_accounts(db: Session, actor: Actor, guardian: Guardian) -> None:
+    for account, student_public_id in db.execute(
+        select(BankAccount, Student.public_id)
+        .join(Student, Student.id == BankAccount.student_id)
+        .where(BankAccount.guardian_id == guardian.id, BankAccount.valid_to.is_(None))
+        .order_by(BankAccount.id)
+    ):
+        told = {"bank": account.bank_name, "account": mask_account(account.number)}
+        record(
+            db, actor, Tag.BANK_ACCOUNT_CHANGED, subject=("student", student_public_id),
+            old={**told, "holder": account.holder_name}, new={**told, "holder": guardian.name},
+        )  # fmt: skip
+        account.holder_name = guardian.name
 
 
 def end_guardian(db: Session, actor: Actor, student: Student, public_id: str, form: EndForm) -> None:

@@ -14,7 +14,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, and_, false, or_, select, union_all
 from sqlalchemy.orm import Session
 
+from app.access import throttle
 from app.access.scope import scope_condition
+from app.access.throttle import Purpose
 from app.core import clock
 from app.core.actor import Actor
 from app.core.crypto import blind_index
@@ -23,12 +25,12 @@ from app.core.i18n import Message, _m
 from app.core.identity import DocumentType, check_identity_number, check_student_number
 from app.core.problem import Problem
 from app.core.text import QueryKind, pinyin_query
-from app.registry.budget import EXACT_SEARCHES, spend
 from app.registry.models import NameSuffix, Student
 
 MAX_QUERY: Final = 100
 # Shorter runs of digits are years and house numbers; longer ones may be somebody's number or part of one.
 _DIGITS_OF_A_NUMBER: Final = 5
+_LONGEST_SYLLABLE: Final = 6
 
 
 def holds_number(text: str) -> bool:
@@ -79,7 +81,20 @@ def _sounds_like(letters: str) -> ColumnElement[bool]:
     full, initials = _begins(Student.py_full, letters), _begins(Student.py_init, letters)
     if len(letters) == 2:
         return and_(first, or_(full, initials))
-    return Student.id.in_(union_all(select(Student.id).where(full), select(Student.id).where(initials)))
+    ways = [full, initials, *_surname_and_initials(letters)]
+    return Student.id.in_(union_all(*(select(Student.id).where(way) for way in ways)))
+
+
+def _surname_and_initials(letters: str) -> list[ColumnElement[bool]]:
+    """The surname in full and then initials, as in `panhm`: the first syllable of the sort key, and the initials.
+    With one initial alone the letters are the beginning of the full pinyin already."""
+    return [
+        and_(
+            _begins(Student.sort_key, letters[:at] + " "), _begins(Student.py_init, letters[0] + letters[at:])
+        )
+        for at in (len(letters) - 2, len(letters) - 3)
+        if 2 <= at <= _LONGEST_SYLLABLE
+    ]
 
 
 # --- Numbers ------------------------------------------------------------------------------------------------
@@ -112,7 +127,7 @@ def by_number(db: Session, actor: Actor, text: str) -> Found:
             _m("A number is searched whole. Enter all of its characters, or part of the name instead.")
         )
     conditions = _conditions(code)
-    spend(db, actor, "exact-search", limit=EXACT_SEARCHES)
+    throttle.take(db, Purpose.EXACT_SEARCH, str(actor.account_id))
     # The one look beyond the scope: whether the number is registered elsewhere is noted, never told.
     row = db.execute(
         select(Student.public_id, scope_condition(actor, Student).label("mine")).where(conditions).limit(1)

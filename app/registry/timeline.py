@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from app.access.models import Account, Person
 from app.access.permissions import Permission
 from app.audit.models import AccessLine, AuditEvent
+from app.audit.names import READ_NAMES, TAG_NAMES
 from app.audit.tags import Tag
 from app.core.actor import Actor
 from app.core.codes import (
@@ -38,20 +39,6 @@ from app.registry.record import source_name
 _NEWEST: Final = 100
 _READS: Final = 50
 
-_WHAT: Final[Mapping[str, Message]] = {
-    Tag.STUDENTS_LOADED: _m("Taken over with other students"),
-    Tag.STUDENT_REGISTERED: _m("Registered"),
-    Tag.STUDENT_CHANGED: _m("Personal data changed"),
-    Tag.STUDENT_VOIDED: _m("Record voided"),
-    Tag.ENROLMENT_CHANGED: _m("Enrolment changed"),
-    Tag.HARDSHIP_RECORDED: _m("Hardship category recorded"),
-    Tag.HARDSHIP_ENDED: _m("Hardship category ended"),
-    Tag.LEVEL_RECORDED: _m("Hardship level recorded"),
-    Tag.GUARDIAN_LINKED: _m("Guardian added"),
-    Tag.GUARDIAN_CHANGED: _m("Guardian's data changed"),
-    Tag.GUARDIAN_ENDED: _m("Guardian ended"),
-    Tag.BANK_ACCOUNT_CHANGED: _m("Bank account changed"),
-}
 # Names of what an event tells, in the order in which it is told.
 _WORDS: Final[Mapping[str, Message]] = {
     "name": _m("Name"),
@@ -95,18 +82,6 @@ _CODES: Final[Mapping[str, CodeList[Any]]] = {
     "relation": RELATIONS,
 }
 _DAYS: Final = frozenset({"since", "until", "birth_date"})
-_READ_WHAT: Final[Mapping[str, Message]] = {
-    "record": _m("The record"),
-    "look-up": _m("Looked up by number"),
-    "search": _m("Found by number"),
-    "document_number": _m("Document number in clear"),
-    "student_number": _m("Student number in clear"),
-    "phone": _m("Phone in clear"),
-    "address": _m("Address in clear"),
-    "account_number": _m("Account number in clear"),
-    "guardian.number": _m("Guardian's identity number in clear"),
-    "guardian.phone": _m("Guardian's phone in clear"),
-}
 
 
 @dataclass(frozen=True)
@@ -128,12 +103,12 @@ def list_events(db: Session, student: Student, places: Places) -> list[Happened]
         .limit(_NEWEST)
     ).all()
     found = [
-        Happened(row.at, _WHAT.get(row.tag, row.tag), row.name or row.actor, _told(row.detail, places))
+        Happened(row.at, TAG_NAMES.get(row.tag, row.tag), row.name or row.actor, _told(row.detail, places))
         for row in rows
     ]
     if student.audit_seq is not None and len(rows) < _NEWEST:
         # Loaded with many others: the event stands for all of them.
-        found.append(Happened(student.registered_at, _WHAT[Tag.STUDENTS_LOADED], "", ""))
+        found.append(Happened(student.registered_at, TAG_NAMES[Tag.STUDENTS_LOADED], "", ""))
     return found
 
 
@@ -194,7 +169,7 @@ def list_reads(db: Session, actor: Actor, student: Student, purposes: Mapping[st
         purpose, _, note = row.reason.partition(": ")
         reason = str(purposes[purpose]) if purpose in purposes else purpose
         found.append(
-            Read(row.at, _READ_WHAT.get(row.what, row.what), row.name or "",
+            Read(row.at, READ_NAMES.get(row.what, row.what), row.name or "",
                  f"{reason} ({note})" if note else reason)
         )  # fmt: skip
     return found

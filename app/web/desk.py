@@ -18,7 +18,7 @@ from app.door.access import requires
 from app.door.forms import Form, Submitted, blank, repeatable
 from app.door.sessions import Db, ReadDb
 from app.door.side import at_once
-from app.registry import desk, places
+from app.registry import desk, family, places
 from app.registry.forms import NumberForm, RegisterForm, account_warnings
 from app.web.render import page, redirect
 
@@ -76,9 +76,14 @@ def create(request: Request, actor: Officer, form: Form, db: Db) -> Response:
     found = _look_up(request, actor, filled.document, filled.name)
     if found.taken:
         raise desk.AlreadyRegistered(found)
+    number = filled.guardian_number
+    if number:
+        at_once(request, lambda own: family.note_hit(own, actor, number))
     student = desk.register(db, actor, filled)
     sentence = _m("%(name)s is registered.", name=student.name)
     warnings = found.warnings + (account_warnings(filled.account_number) if filled.account_number else ())
+    if family.kept_phone(db, student, filled.guardian_phone):
+        warnings += (family.PHONE_KEPT,)
     if warnings:
         sentence = _m("%(name)s is registered. Please check: %(what)s", name=student.name,
                       what=" ".join(str(one) for one in warnings))  # fmt: skip

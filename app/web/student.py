@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.access import throttle
 from app.access.permissions import Permission
+from app.access.throttle import Purpose
 from app.core import codes
 from app.core.actor import Actor
 from app.core.i18n import _m
@@ -18,7 +20,7 @@ from app.door.access import requires
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
 from app.door.side import at_once, note_read
-from app.registry import budget, changes, hooks, places, record, timeline
+from app.registry import changes, hooks, places, record, timeline
 from app.registry import reveal as revealing
 from app.registry.forms import RevealForm, VoidForm
 from app.registry.models import RecordState, Student
@@ -78,7 +80,7 @@ def show_in_clear(request: Request, student_id: str, actor: Revealer, form: Form
     form.redraw = partial(_reveal_page, request, actor, student_id)
     asked = form.bind(RevealForm)
     revealing.reason_of(asked)
-    at_once(request, lambda own: budget.spend(own, actor, "reveal", limit=budget.REVEALS))
+    at_once(request, lambda own: throttle.take(own, Purpose.REVEAL, str(actor.account_id)))
     student = get_student(db, actor, student_id)
     shown = revealing.reveal(db, actor, student, asked)
     note_read(request, actor, [student.public_id], what=shown.what, reason=shown.reason)

@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.access import throttle
 from app.access.permissions import Permission
+from app.access.throttle import Purpose
 from app.core import clock, codes
 from app.core.actor import Actor
 from app.core.i18n import Message, _m
@@ -19,7 +21,7 @@ from app.door.access import requires
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
 from app.door.side import at_once
-from app.registry import budget, changes, family, hardship, places, record, timeline
+from app.registry import changes, family, hardship, places, record, timeline
 from app.registry.forms import (
     AccountForm,
     ChangeForm,
@@ -57,7 +59,13 @@ def _back(request: Request, student_id: str, sentence: Message) -> Response:
 def _count_number(request: Request, actor: Actor, form: Submitted, *fields: str) -> None:
     """A typed number may turn out to be somebody else's: that is a look-up, and counts as one."""
     if any(form.get(name).strip() for name in fields):
-        at_once(request, lambda own: budget.spend(own, actor, "look-up", limit=budget.LOOK_UPS))
+        at_once(request, lambda own: throttle.take(own, Purpose.LOOK_UP, str(actor.account_id)))
+
+
+def _count_guardian(request: Request, actor: Actor, number: str | None) -> None:
+    """The same for a guardian's number; a hit outside the scope is noted for good, whatever becomes of the form."""
+    if number:
+        at_once(request, lambda own: family.look_up(own, actor, number))
 
 
 def _overtaken(db: Session, student: Student, form: Submitted) -> timeline.Happened | None:
@@ -201,9 +209,13 @@ def guardian_form(request: Request, student_id: str, actor: Changer, db: ReadDb)
 def link_guardian(request: Request, student_id: str, actor: Changer, form: Form, db: Db) -> Response:
     form.redraw = partial(_guardian_page, request, actor, student_id)
     filled = form.bind(GuardianForm)
-    _count_number(request, actor, form, "number")
+    _count_guardian(request, actor, filled.number)
     student = get_student(db, actor, student_id)
     guardian = family.link_guardian(db, actor, student, filled)
+    if filled.phone and guardian.phone != filled.phone:
+        sentence = _m("%(name)s is now a guardian. Please check: %(what)s", name=guardian.name,
+                      what=str(family.PHONE_KEPT))  # fmt: skip
+        return redirect(request, f"/students/{student_id}", sentence, kind="warning")
     return _back(request, student_id, _m("%(name)s is now a guardian.", name=guardian.name))
 
 
@@ -215,9 +227,9 @@ def _known_guardian_page(
 ) -> Response:
     student = _open(db, actor, student_id)
     guardian, _ = family.get_guardian(db, student, guardian_id)
-    form.values["version"] = str(guardian.version)
     return page(request, "registry/guardian.html", actor=actor, form=form, student=student, relations=[],
-                known=guardian, phone_mask=mask_phone(guardian.phone))  # fmt: skip
+                known=guardian, phone_mask=mask_phone(guardian.phone),
+                elsewhere=family.stands_elsewhere(db, actor, guardian))  # fmt: skip
 
 
 @router.get(GUARDIAN + "/change", name="student.guardian_change")
@@ -226,7 +238,7 @@ def guardian_change_form(
 ) -> Response:
     student = _open(db, actor, student_id)
     guardian, _ = family.get_guardian(db, student, guardian_id)
-    form = blank(request, name=guardian.name)
+    form = blank(request, version=str(guardian.version), name=guardian.name)
     return _known_guardian_page(request, actor, student_id, guardian_id, db, form)
 
 
@@ -236,7 +248,7 @@ def change_guardian(
 ) -> Response:
     form.redraw = partial(_known_guardian_page, request, actor, student_id, guardian_id)
     filled = form.bind(GuardianChangeForm)
-    _count_number(request, actor, form, "number")
+    _count_guardian(request, actor, filled.number)
     student = get_student(db, actor, student_id)
     guardian = family.change_guardian(db, actor, student, guardian_id, filled)
     return _back(request, student_id, _m("The data of %(name)s are changed.", name=guardian.name))

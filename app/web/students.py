@@ -18,15 +18,16 @@ from app.access.permissions import Permission
 from app.config import Settings
 from app.core import clock, codes, i18n
 from app.core.actor import Actor, ScopeKind
-from app.core.errors import Invalid, NotFound
+from app.core.errors import NotFound
 from app.core.i18n import _m
 from app.door.access import requires
 from app.door.forms import Form, Submitted, blank, done, repeatable
 from app.door.sessions import Db, ReadDb
-from app.door.side import at_once, note_read
+from app.door.side import note_read
 from app.registry import exports, lists, search
 from app.registry.lists import FIELDS, Filter
 from app.registry.places import Places, get_school, known, list_authorities, school_choices
+from app.web.number_search import find_by_number
 from app.web.render import flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -129,17 +130,8 @@ def search_students(request: Request, actor: Reader, form: Form) -> Response:
     if not search.holds_number(typed):
         text = search.clean_query(typed)
         return done(request, _address([("q", text)] if text else []))
-    found = at_once(request, lambda db: search.by_number(db, actor, typed))
-    if found.public_id:
-        note_read(request, actor, [found.public_id], what="found by number")
-        return done(request, f"/students/{found.public_id}")
-    if found.elsewhere:
-        note_read(request, actor, [found.elsewhere], what="number searched out of scope")
-    else:
-        note_read(request, actor, ["not registered"], kind="search", what="number searched")
-    if found.problem is not None:
-        raise Invalid(found.problem)
-    return done(request, "/students/not-found")
+    student = find_by_number(request, actor, typed)
+    return done(request, f"/students/{student}" if student else "/students/not-found")
 
 
 @router.get("/students/search")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -13,11 +13,11 @@ from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
 from app.access.permissions import Role
+from app.access.throttle import RULES, Budget, Purpose
 from app.audit.models import AccessLine
 from app.core import clock
 from app.core.identity import make_identity_number
 from app.db import Database
-from app.registry import budget
 from app.registry.models import Guardian, Guardianship, School, Student
 from tests.client import Browser, visible_text
 from tests.factories import COUNTY, OTHER_COUNTY, create_account, create_school, create_student
@@ -185,7 +185,7 @@ class TestRecord:
     def test_a_guessed_number_counts_as_a_look_up(
         self, db: Session, visitor_of: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(budget, "LOOK_UPS", 1)
+        monkeypatch.setitem(RULES, Purpose.LOOK_UP, Budget(1, timedelta(days=1)))  # type: ignore[arg-type]
         student, other = create_student(db), create_student(db)
         office = county(db, visitor_of)
         address = f"/students/{student.public_id}/change"
@@ -273,6 +273,29 @@ class TestChange:
         ):
             assert word in text
         assert "6217995000000000017" not in office.text
+
+    def test_a_guardian_form_keeps_the_version_that_was_seen(self, db: Session, visitor_of: Any) -> None:
+        student = create_student(db)
+        offices = [county(db, visitor_of) for _ in range(2)]
+        guardian = db.scalars(
+            select(Guardian).join(Guardianship).where(Guardianship.student_id == student.id)
+        ).one()
+        address = f"/students/{student.public_id}/guardians/{guardian.public_id}/change"
+        first, second = offices
+        seen = {"version": "1", "name": "赵五"}
+        assert 'name="version" value="1"' in second.get(address)
+        first.post(address, {"version": "1", "name": "赵四"})
+        for values in (seen | {"phone": "12"}, seen, seen):
+            page = second.post(address, values, status=422 if "phone" in values else 409)
+            assert 'name="version" value="1"' in page
+            assert "Load the page again" in page
+        db.expire_all()
+        assert guardian.name == "赵四"
+        page = second.get(address)
+        assert 'name="version" value="2"' in page
+        assert "Load the page again" not in page
+        second.post(address, {"version": "2", "name": "赵五"})
+        second.post(address, {"name": "赵六"}, status=422)
 
     def test_a_value_is_shown_for_a_reason_and_stands_with_the_readers(
         self, db: Session, visitor_of: Any

@@ -96,6 +96,33 @@ def test_a_budget_holds_for_its_window_and_not_longer(db: Session, monkeypatch: 
         throttle.take(db, Purpose.LOOK_UP, "7")
 
 
+@pytest.mark.parametrize("purpose", [Purpose.LOOK_UP, Purpose.EXACT_SEARCH, Purpose.REVEAL])
+def test_numbers_of_persons_have_a_budget_of_a_day(purpose: Purpose) -> None:
+    rule = RULES[purpose]
+    assert isinstance(rule, Budget)
+    assert 100 <= rule.limit <= 300
+    assert rule.window == timedelta(days=1)
+
+
+def test_the_first_tries_of_a_day_may_coincide(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RULES, Purpose.LOOK_UP, Budget(3, timedelta(days=1)))  # type: ignore[arg-type]
+    gate = Barrier(4)
+
+    def look_up(_number: int) -> bool:
+        gate.wait()
+        try:
+            with fresh_database.write() as db:
+                throttle.take(db, Purpose.LOOK_UP, "7")
+        except TooMany:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(look_up, range(4))) == [False, True, True, True]
+
+
 def test_only_a_keyed_hash_of_the_subject_is_stored(db: Session) -> None:
     throttle.take(db, ACCOUNT, "li")
     key = db.scalars(select(Throttle.key)).one()

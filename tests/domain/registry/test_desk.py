@@ -12,13 +12,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.access.permissions import Role
+from app.access.throttle import RULES, Budget, Purpose
 from app.audit.models import AccessLine
 from app.core import clock
 from app.core.errors import Conflict, DomainError, Invalid, NotPermitted, TooMany
 from app.core.identity import check_document, make_identity_number
 from app.core.problem import Problem
 from app.db import Database
-from app.registry import budget, desk
+from app.registry import desk
 from app.registry.forms import RegisterForm
 from app.registry.models import BankAccount, Enrolment, Guardian, Guardianship, NameSuffix, Student
 from tests.factories import OTHER_COUNTY, actor_for, create_school, create_student
@@ -226,7 +227,7 @@ class TestLookUp:
         assert (line.what, line.account_id) == ("look-up", actor.account_id)
 
     def test_the_day_has_a_limit(self, db: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(budget, "LOOK_UPS", 2)
+        monkeypatch.setitem(RULES, Purpose.LOOK_UP, Budget(2, timedelta(days=1)))  # type: ignore[arg-type]
         actor = actor_for(db, Role.SCHOOL_OFFICER, school=create_school(db))
         for _ in range(2):
             desk.look_up(db, actor, document(), None)
