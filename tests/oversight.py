@@ -19,7 +19,7 @@ from app.access.permissions import Role
 from app.core import clock
 from app.core.actor import Actor
 from app.core.money import plain_yuan
-from app.payouts import batches, results
+from app.payouts import batches
 from app.payouts.models import PayoutBatch, PayoutLine
 from app.payouts.payables import find_payable
 from app.registry.models import School
@@ -40,7 +40,7 @@ from app.sponsorship.models import (
 )
 from app.sponsorship.schedule import Due
 from tests.factories import COUNTY, OTHER_COUNTY, actor_for, create_school, create_student
-from tests.money import create_receiving_account, create_sponsor, create_voucher
+from tests.money import create_receiving_account, create_sponsor, create_voucher, tell_of_claim
 from tests.payouts import Team, create_team
 
 _numbers = itertools.count(1)
@@ -92,6 +92,7 @@ def agree(
     )  # fmt: skip
     db.add(claim)
     db.flush()  # the key
+    tell_of_claim(db, claim)
     agreement = agreements.make(db, actor_for(db, Role.CITY_OFFICER), claim, dues=dues)
     return agreement, agreements.instalments_of(db, agreement)
 
@@ -178,10 +179,10 @@ def tell(db: Session) -> Story:
 
 
 def _answer(db: Session, team: Team, batch: PayoutBatch, line: PayoutLine, code: str) -> None:
-    from tests.payouts import answer
+    from tests.payouts import answer, bring
 
     content = answer([(line.reference, plain_yuan(line.amount_fen), code)], note=f"{line.line_no}")
-    results.import_result(db, team.finance, batch, content, name=f"result-{line.line_no}.csv")
+    bring(db, team.finance, batch, content, f"result-{line.line_no}.csv")
 
 
 def county_auditor(db: Session, authority: str = COUNTY) -> Actor:

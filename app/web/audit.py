@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.access.permissions import Permission
+from app.audit.names import AREA_NAMES, SUBJECT_NAMES, TAG_NAMES
 from app.audit.verify import public_key
 from app.config import Settings, seal_key_bytes
 from app.core.actor import Actor
+from app.core.i18n import Message
 from app.core.paging import page_size
 from app.door.access import requires
 from app.door.sessions import ReadDb
 from app.oversight import events, verification
 from app.web.asked import cursor_of, kept, query_form, read_day
-from app.web.oversight_words import AREAS, TAGS
 from app.web.render import page
 
 router = APIRouter(include_in_schema=False)
@@ -24,11 +25,23 @@ router = APIRouter(include_in_schema=False)
 Auditor = Annotated[Actor, requires(Permission.AUDIT_READ)]
 
 
+# What the filter may hold: an area, or one kind of event.
+_KINDS: Final[dict[str, Message]] = {**AREA_NAMES, **TAG_NAMES}
+
+
+def _kinds_by_area() -> list[tuple[Message, list[tuple[str, Message]]]]:
+    """The kinds of event for the filter, under their areas."""
+    return [
+        (name, [(str(tag), word) for tag, word in TAG_NAMES.items() if tag.startswith(area + ".")])
+        for area, name in AREA_NAMES.items()
+    ]
+
+
 @router.get("/audit", name="audit")
 def chain(request: Request, actor: Auditor, db: ReadDb) -> Response:
     form = query_form(request, "area", "login", "subject", "since", "until")
     values = form.values
-    area = values["area"] if values["area"] in AREAS or values["area"] in TAGS else ""
+    area = values["area"] if values["area"] in _KINDS else ""
     cursor, direction = cursor_of(request)
     found = events.list_events(
         db, actor,
@@ -36,8 +49,8 @@ def chain(request: Request, actor: Auditor, db: ReadDb) -> Response:
         cursor=cursor, direction=direction, size=page_size(request.query_params.get("rows")),
     )  # fmt: skip
     return page(
-        request, "audit/list.html", actor=actor, filter=form, area=area, page=found, areas=AREAS,
-        kinds_of_event=[(tag.value, tag.value) for tag in TAGS],
+        request, "audit/list.html", actor=actor, filter=form, area=area, page=found, kinds=_KINDS,
+        subjects=SUBJECT_NAMES, areas=list(AREA_NAMES.items()), kinds_by_area=_kinds_by_area(),
         last=verification.last_verification(db), keep=kept(request),
     )  # fmt: skip
 
@@ -60,4 +73,12 @@ def verified(request: Request, actor: Auditor, db: ReadDb) -> Response:
 @router.get("/audit/events/{seq:int}", name="audit.event")
 def event(request: Request, seq: int, actor: Auditor, db: ReadDb) -> Response:
     view = events.event_view(db, actor, seq)
-    return page(request, "audit/event.html", actor=actor, view=view, areas=AREAS, keep=kept(request))
+    return page(
+        request,
+        "audit/event.html",
+        actor=actor,
+        view=view,
+        kinds=_KINDS,
+        subjects=SUBJECT_NAMES,
+        keep=kept(request),
+    )

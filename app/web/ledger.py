@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.access.permissions import Permission
+from app.audit.names import TAG_NAMES
 from app.core import clock
 from app.core.actor import Actor
 from app.core.paging import page_size
@@ -57,4 +58,5 @@ def entry(request: Request, entry: str, actor: Bookkeeper, db: SnapshotDb) -> Re
         kinds=KINDS,
         books=BOOKS,
         events=events.events_of(db, actor, [view.entry.public_id]),
+        event_names=TAG_NAMES,
     )

@@ -11,25 +11,27 @@ from sqlalchemy.orm import Session
 
 from app.access.permissions import Permission
 from app.access.roles import ROLE_NAMES
+from app.audit.names import READ_NAMES, SUBJECT_NAMES, TAG_NAMES
 from app.core import clock, codes
 from app.core.actor import Actor
 from app.core.errors import Invalid
 from app.core.i18n import _m
 from app.core.paging import page_size
 from app.door.access import requires
-from app.door.forms import Form, Submitted, blank
+from app.door.forms import Form, Submitted, blank, repeatable
 from app.door.sessions import Db, ReadDb, SnapshotDb
 from app.door.side import note_read
 from app.oversight import events, exports, payouts, trace
 from app.payouts.codes import BANK_CODES
 from app.payouts.workflow import LINE_STATES
 from app.registry.places import known
-from app.registry.search import by_number
+from app.registry.search import MAX_QUERY
 from app.sponsorship.disbursements import WORKFLOW as DISBURSEMENT
 from app.sponsorship.workflow import INTRODUCTION
 from app.web import addresses  # noqa: F401 - the shape of public ids in addresses
 from app.web.asked import ask, cursor_of, query_form, read_day
-from app.web.oversight_words import FIGURES, KINDS, OUTCOMES, SEEN, WAYS
+from app.web.number_search import find_by_number
+from app.web.oversight_words import FIGURES, KINDS, OUTCOMES, WAYS
 from app.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -132,6 +134,7 @@ def line(request: Request, line: str, actor: Overseer, db: SnapshotDb) -> Respon
         kinds=KINDS,
         bank_codes=BANK_CODES,
         events=events.events_of(db, actor, [view.line.public_id, view.batch.public_id]),
+        event_names=TAG_NAMES,
     )
 
 
@@ -149,6 +152,7 @@ def disbursement(request: Request, disbursement: str, actor: Overseer, db: Snaps
         kinds=KINDS,
         sees_sponsors=actor.may(Permission.SPONSORS_READ),
         events=events.events_of(db, actor, [view.disbursement.public_id]),
+        event_names=TAG_NAMES,
     )
 
 
@@ -179,21 +183,22 @@ def _readers(request: Request, actor: Actor, db: Session, refused: Submitted | N
     )
     return page(
         request, "oversight/readers.html", actor=actor, filter=form, refused=refused or blank(request), page=found,
-        student=student, masked=masked, roles=ROLE_NAMES, seen=SEEN, today=clock.today(),
+        student=student, masked=masked, roles=ROLE_NAMES, seen=READ_NAMES, subjects=SUBJECT_NAMES,
+        today=clock.today(),
     )  # fmt: skip
 
 
 @router.post("/readers/search", name="readers.search")
-def search_readers(request: Request, actor: Reader, form: Form, db: Db) -> Response:
+def search_readers(request: Request, actor: Reader, form: Form) -> Response:
     """An identity or student number stands in the body alone; the answer carries the child's public id."""
+    repeatable(request)
     form.redraw = partial(_search_refused, request, actor)
-    found = by_number(db, actor, form.get("q"))
-    if found.public_id is None:
+    student = find_by_number(request, actor, form.get("q")[:MAX_QUERY].strip())
+    if student is None:
         return redirect(
             request, "/readers", _m("No student with this number is registered in your scope."), kind="notice"
         )
-    note_read(request, actor, [found.public_id], what="look-up")
-    return redirect(request, f"/readers?student={found.public_id}")
+    return redirect(request, f"/readers?student={student}")
 
 
 def _search_refused(request: Request, actor: Actor, db: Session, form: Submitted) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from app.audit import Tag
 from app.core.i18n import Message, _m
 from app.ledger.models import Book, EntryKind
 from app.payouts.models import RowOutcome
@@ -45,28 +44,3 @@ FIGURES: dict[str, Message] = {
     "in_transit": _m("On its way to the bank's result"),
     "returned": _m("Returned and open"),
 }
-AREAS: dict[str, Message] = {
-    "access": _m("Accounts and sessions"),
-    "audit": _m("Audit chain"),
-    "registry": _m("Registry"),
-    "jobs": _m("Jobs"),
-    "files": _m("Files"),
-    "sponsorship": _m("Sponsorship"),
-    "payouts": _m("Payouts"),
-    "ledger": _m("Ledger"),
-    "oversight": _m("Oversight"),
-    "demo": _m("Demonstration"),
-}
-# What a read line says was seen; anything else is shown as it was noted.
-SEEN: dict[str, Message] = {
-    "record": _m("Record"),
-    "sponsorship": _m("Sponsorship and payouts"),
-    "look-up": _m("Looked up by number"),
-    "document_number": _m("Document number"),
-    "student_number": _m("Student number"),
-    "phone": _m("Phone"),
-    "address": _m("Address"),
-    "account_number": _m("Account number"),
-    "voucher": _m("Voucher"),
-}
-TAGS = tuple(sorted(Tag))

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.config import Settings, bundled
 from app.core import clock, i18n
 from app.core.actor import NOBODY, Actor
+from app.core.crypto import CryptoProblem, key_ring
 from app.core.i18n import Message
 from app.core.money import format_yuan
 from app.door.forms import done, make_token
@@ -25,6 +26,7 @@ from app.web.static_files import static_address
 FLASH_COOKIE: Final = "flash"
 SIZE_COOKIE: Final = "size"
 _FLASH_SECONDS: Final = 60
+_FLASH_PURPOSE: Final = "flash"
 _FLASH_KINDS: Final = frozenset({"success", "notice", "warning", "error"})
 
 # Macros are imported without the page's context, so what depends on the request is found here.
@@ -231,7 +233,8 @@ def redirect(
 
 
 def flash(request: Request, response: Response, message: Message, *, kind: str = "success") -> None:
-    """Keep a sentence for the next page. It travels in a cookie, so nothing protected goes in."""
+    """Keep a sentence for the next page. It travels in a cookie: sealed, since it may name a child, and yet nothing
+    protected goes in."""
     content = {
         "m": message.msgid,
         "v": {name: str(value) for name, value in message.values},
@@ -239,23 +242,24 @@ def flash(request: Request, response: Response, message: Message, *, kind: str =
         "n": message.n,
         "k": kind,
     }
-    packed = base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
+    sealed = key_ring().seal(_FLASH_PURPOSE, json.dumps(content).encode())
+    packed = base64.urlsafe_b64encode(sealed).decode()
     _set_cookie(request, response, FLASH_COOKIE, packed, max_age=_FLASH_SECONDS)
 
 
 def read_flash(request: Request) -> Mapping[str, Any] | None:
-    """`kind` and `text` of what the page before left. Only sentences of our own catalogue are said:
-    a cookie planted by somebody else cannot put words into the bureau's mouth."""
+    """`kind` and `text` of what the page before left. Only what we sealed ourselves, in words of our own catalogue,
+    is said: a cookie planted by somebody else cannot put words into the bureau's mouth."""
     packed = request.cookies.get(FLASH_COOKIE)
     if not packed:
         return None
     try:
-        content = json.loads(base64.urlsafe_b64decode(packed.encode()))
+        content = json.loads(key_ring().open(_FLASH_PURPOSE, base64.urlsafe_b64decode(packed.encode())))
         message = Message(content["m"], tuple(content["v"].items()), content["p"], int(content["n"]))
         if message.msgid not in i18n.catalogue("zh_CN") or content["k"] not in _FLASH_KINDS:
             return None
         return {"kind": content["k"], "text": str(message)}
-    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError):
+    except (CryptoProblem, ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

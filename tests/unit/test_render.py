@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.config import load_settings
+from app.core.crypto import key_ring
 from app.core.i18n import _m, use_locale
 from app.web import render
 
@@ -58,8 +59,34 @@ def test_a_flash_is_said_once_on_the_next_page_in_the_readers_language() -> None
     ],
 )
 def test_a_planted_flash_says_nothing(content: object) -> None:
-    packed = base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
-    assert render.read_flash(request_of(cookie=f"flash={packed}")) is None
+    plain = json.dumps(content).encode()
+    for planted in (plain, key_ring().seal("flash", plain)):
+        packed = base64.urlsafe_b64encode(planted).decode()
+        assert render.read_flash(request_of(cookie=f"flash={packed}")) is None
+
+
+def test_a_flash_in_clear_or_sealed_for_another_place_or_changed_says_nothing() -> None:
+    plain = json.dumps({"m": "Students", "v": {}, "p": None, "n": 1, "k": "success"}).encode()
+    sealed = key_ring().seal("flash", plain)
+    others = (plain, key_ring().seal("job.payload", plain), sealed[:-1], sealed[:-1] + bytes([sealed[-1] ^ 1]),
+              sealed[:9], b"\x01", b"\x01\x01\xff", b"")  # fmt: skip
+    for planted in others:
+        packed = base64.urlsafe_b64encode(planted).decode()
+        assert render.read_flash(request_of(cookie=f"flash={packed}")) is None
+    packed = base64.urlsafe_b64encode(sealed).decode()
+    assert render.read_flash(request_of(cookie=f"flash={packed}")) is not None
+
+
+def test_a_flash_cannot_be_read_on_the_way() -> None:
+    response = Response()
+    render.flash(request_of(), response, _m("%(name)s is registered.", name="单小红"))
+    packed = carried(response).partition("=")[2].strip('"')
+    on_the_way = base64.urlsafe_b64decode(packed)
+    assert b"registered" not in on_the_way
+    assert json.dumps("单小红")[1:-1].encode() not in on_the_way
+    with use_locale("en"):
+        said = render.read_flash(request_of(cookie=carried(response)))
+    assert said == {"kind": "success", "text": "单小红 is registered."}
 
 
 def test_a_change_of_the_query_goes_back_to_the_first_page() -> None:

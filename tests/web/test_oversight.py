@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import event, select
 
 from app.access.permissions import Role
+from app.access.throttle import RULES, Budget, Purpose
 from app.audit.models import AccessLine, AuditEvent
 from app.audit.reads import note_reads
+from app.core.identity import make_identity_number
 from app.core.money import format_yuan
 from app.db import Database
 from app.files.models import StoredFile
@@ -24,7 +26,7 @@ from app.ledger.models import Entry
 from app.oversight import verification
 from app.registry.models import Student
 from tests.client import Browser, visible_text
-from tests.factories import COUNTY, OTHER_COUNTY, actor_for, create_account
+from tests.factories import COUNTY, OTHER_COUNTY, actor_for, create_account, create_school, create_student
 from tests.oversight import Story, tell
 
 _LINK = re.compile(r'<a\b[^>]*href="([^"]+)"', re.IGNORECASE)
@@ -371,6 +373,40 @@ def test_readers_are_listed_by_account_child_and_day(
     assert mine.public_id in html
     assert other.public_id not in html
     school.post("/readers/search", {"q": "431199201001010000"}, form_path="/readers", status=422)
+
+
+def test_a_number_searched_among_the_readers_counts_and_leaves_a_line_whatever_it_finds(
+    database: Database, visitor_of: Any, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.write() as db:
+        away = create_student(db, school=create_school(db, authority=OTHER_COUNTY))
+        mine = create_student(db, school=story.school)
+    head = _as(database, visitor_of, Role.SCHOOL_HEAD, school=story.school)
+    monkeypatch.setitem(RULES, Purpose.EXACT_SEARCH, Budget(3, timedelta(days=1)))  # type: ignore[arg-type]
+    unknown = make_identity_number("431199", date(2014, 5, 6), 11)
+    answers = []
+    for number in (unknown, away.document_number):
+        head.post("/readers/search", {"q": number}, form_path="/readers")
+        assert head.headers["location"] == "/readers"
+        page = head.get("/readers")
+        assert number not in page
+        answers.append("No student with this number is registered in your scope." in page)
+    assert answers == [True, True]
+    head.post("/readers/search", {"q": mine.document_number}, form_path="/readers")
+    assert head.headers["location"] == f"/readers?student={mine.public_id}"
+    page = head.post("/readers/search", {"q": mine.document_number}, form_path="/readers", status=429)
+    assert mine.document_number not in page
+    with database.read() as db:
+        lines = db.execute(
+            select(AccessLine.subject, AccessLine.what)
+            .where(AccessLine.what.contains("number"))
+            .order_by(AccessLine.id)
+        ).all()
+    assert [tuple(line) for line in lines] == [
+        ("not registered", "number searched"),
+        (away.public_id, "number searched out of scope"),
+        (mine.public_id, "found by number"),
+    ]
 
 
 # --- Ledger ---------------------------------------------------------------------------------------
