@@ -48,8 +48,10 @@ NO_NUMBERS = _m(
     "This text stays in the records for good, so no identity number, phone number or account number may stand in it. "
     "Say it without the number."
 )
-# Fields in which people write sentences; every one of them ends up in the audit chain or in a read line.
-FREE_TEXTS = frozenset({"reason", "note", "title"})
+# Fields in which people write words; they are stored in clear, and most of them stand in the audit chain as well.
+FREE_TEXTS = frozenset({
+    "reason", "note", "title", "name", "guardian_name", "contact_name", "payer_name", "bank_name", "class_no",
+})  # fmt: skip
 _PERSONAL_NUMBER = re.compile(r"(?<![0-9])(?:1[0-9]{10}|[0-9]{15,20}|[0-9]{17}[Xx])(?![0-9])")
 _BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[\s-]+(?=[0-9Xx])")
 

@@ -7,14 +7,18 @@ swapped, taken away or carried into another file.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import BinaryIO
 
 from sqlalchemy import delete, event, select
@@ -32,6 +36,8 @@ FRAME = 1024 * 1024
 _LENGTH = struct.Struct(">I")
 _LARGEST_ENVELOPE = FRAME + 1024
 _ORPHAN_AGE = timedelta(days=1)
+_SCRATCH = "tmp"
+_LOCK = ".lock"
 
 
 class FileDamaged(DomainError):
@@ -143,6 +149,8 @@ def remove_orphans(db: Session, *, now: datetime) -> int:
     limit = (now - _ORPHAN_AGE).timestamp()
     count = 0
     for folder in sorted(home.iterdir()):
+        if folder.name == _SCRATCH:
+            continue
         old = [path for path in folder.iterdir() if path.stat().st_mtime < limit] if folder.is_dir() else []
         if not old:
             continue
@@ -156,6 +164,59 @@ def remove_orphans(db: Session, *, now: datetime) -> int:
                 path.unlink(missing_ok=True)
                 count += 1
     return count
+
+
+# --- Files that are being made --------------------------------------------------------------------------------
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder to make a file in. What lies there is in clear, so it is ours alone, in the data folder, and goes when
+    the file is made; should the process be killed, `sweep_scratch` takes it away."""
+    home = _home() / _SCRATCH
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(home / _LOCK, fcntl.LOCK_SH):
+        folder = Path(mkdtemp(dir=home))
+        lock = _lock(folder / _LOCK, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        with _locked(home / _LOCK, fcntl.LOCK_SH):
+            shutil.rmtree(folder)
+            os.close(lock)
+
+
+def sweep_scratch() -> int:
+    """Take away what killed processes were making. A lock ends with its process, so those that live keep theirs."""
+    home = _home() / _SCRATCH
+    if not home.is_dir():
+        return 0
+    count = 0
+    with _locked(home / _LOCK, fcntl.LOCK_EX):
+        for folder in sorted(path for path in home.iterdir() if path.is_dir()):
+            with suppress(BlockingIOError), _locked(folder / _LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(folder)
+                count += 1
+    return count
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    lock = _lock(path, how)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(path: Path, how: int) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, how)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _place_of(path: Path) -> str:

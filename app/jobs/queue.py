@@ -247,6 +247,7 @@ class Task:
     cursor: str
     stopping: threading.Event = field(default_factory=threading.Event)
     finished: bool = False
+    reach: str = ""
 
     @contextmanager
     def step(self) -> Iterator[Step]:
@@ -319,7 +320,7 @@ def task_of(database: Database, job: Job, stopping: threading.Event) -> Task:
     return Task(
         database=database, job_id=job.id, public_id=job.public_id, kind=job.kind, fence=job.fence, tries=job.tries,
         account_id=job.account_id, payload=content["values"], locale=content["locale"], done=job.done,
-        total=job.total, cursor=job.cursor, stopping=stopping,
+        total=job.total, cursor=job.cursor, stopping=stopping, reach=job.reach,
     )  # fmt: skip
 
 

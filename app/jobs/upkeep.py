@@ -10,7 +10,7 @@ from app.access import throttle
 from app.access.sessions import forget_old as forget_old_sessions
 from app.audit.reads import bind_reads
 from app.db import Database
-from app.files.store import delete_stored, expired, remove_orphans
+from app.files.store import delete_stored, expired, remove_orphans, sweep_scratch
 from app.jobs.models import Job
 from app.jobs.worker import chore
 
@@ -38,6 +38,12 @@ def sweep_files(database: Database) -> None:
     """Files that no row names any more."""
     with database.read() as db:
         remove_orphans(db, now=datetime.now(UTC))
+
+
+@chore(seconds=600)
+def sweep_unfinished(_database: Database) -> None:
+    """What killed workers were making lies there in clear: it goes when the next one starts."""
+    sweep_scratch()
 
 
 @chore(seconds=3600)

@@ -30,6 +30,7 @@ from app.jobs.queue import (
     lease,
     next_try,
     pack,
+    reach_of,
     settle,
     task_of,
 )
@@ -183,13 +184,20 @@ def _end(database: Database, job: Job, state: JobState, **values: object) -> Non
 
 
 def actor_of(task: Task) -> Actor:
-    """Whoever started the job, as the account stands now: what was taken away since is not used any more."""
+    """Whoever started the job, as the account stands now. With another role or scope it would do something else than
+    was asked for, and is not done."""
     if task.account_id is None:
         return SYSTEM
     with task.database.read() as db:
         actor = actor_of_account_id(db, task.account_id)
     if actor is None:
         raise NotPermitted(_m("The account that started this job is disabled."))
+    if task.reach != reach_of(actor):
+        raise NotPermitted(
+            _m(
+                "Your role or scope has changed since this job was started, so it was not done. Start it again."
+            )
+        )
     return actor
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import String, and_, cast, literal, select
@@ -19,7 +17,7 @@ from app.core.errors import Invalid
 from app.core.i18n import Message, _m, _mn, format_date, format_datetime, format_number
 from app.exchange.tables import MEDIA_TYPES, Column, Kind, open_table
 from app.files.models import FileKind, StoredFile
-from app.files.store import store
+from app.files.store import scratch, store
 from app.jobs.models import Job
 from app.jobs.queue import Task, enqueue, handler
 from app.jobs.worker import actor_of
@@ -83,8 +81,8 @@ def export_payouts(task: Task) -> None:
         _m("For official use only. %(name)s (%(login)s), %(at)s", name=actor.name, login=actor.login,
            at=format_datetime(asked_at))
     )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="zhuxue-export-") as folder:
-        path = Path(folder) / "payouts"
+    with scratch() as folder:
+        path = folder / "payouts"
         with task.database.snapshot() as db:
             places = known(db)
             columns = _payout_columns() if what == "payouts" else _line_columns(actor)

@@ -19,6 +19,8 @@ PUBLIC = {"receiving_account"}
 _RUN = re.compile(rb"[0-9]{10,}[0-9Xx]")
 _LENGTHS = (11, 15, 16, 17, 18, 19, 20)
 _START = 5
+# An address begins with Chinese characters; nothing else of a page needs to be looked at for one.
+_WORDS = re.compile(r"[^\x00-\x7f]{5,}")
 
 
 class Secrets:
@@ -30,7 +32,7 @@ class Secrets:
         for value in values:
             if re.fullmatch(r"G?\d{10,}[\dX]", value):
                 self.numbers.add(value.lstrip("G").encode())
-            elif len(value) >= _START:
+            elif _WORDS.match(value):
                 self.texts.setdefault(value[:_START], []).append(value)
         self.lengths = sorted({len(number) for number in self.numbers})
 
@@ -52,9 +54,10 @@ class Secrets:
         found = [number.decode() for number in self._numbers_in(content)]
         if self.texts:
             text = content.decode("utf-8", "ignore")
-            for place in range(len(text) - _START + 1):
-                known = self.texts.get(text[place : place + _START], ())
-                found += [candidate for candidate in known if text.startswith(candidate, place)]
+            for run in _WORDS.finditer(text):
+                for place in range(run.start(), run.end() - _START + 1):
+                    known = self.texts.get(text[place : place + _START], ())
+                    found += [candidate for candidate in known if text.startswith(candidate, place)]
         return [value for value in found if value not in allowed and f"G{value}" not in allowed]
 
     def _numbers_in(self, content: bytes) -> Iterator[bytes]:

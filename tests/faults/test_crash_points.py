@@ -36,12 +36,20 @@ from app.oversight import verification
 from app.payouts.models import BatchState, PayoutBatch, PayoutFile, PayoutLine, ResultRow
 from app.registry import exports
 from app.registry.models import Student
-from app.sponsorship import agreements
-from app.sponsorship.models import Agreement, Allocation, Claim, ClaimState, DirectDisbursement, Sponsor
+from app.sponsorship import agreements, remittances
+from app.sponsorship.models import (
+    Agreement,
+    Allocation,
+    Claim,
+    ClaimState,
+    Deallocation,
+    DirectDisbursement,
+    Sponsor,
+)
 from tests.conftest import make_settings
 from tests.factories import actor_for, create_account, create_school, create_student
 from tests.faults.processes import Answer, Client, Cut, Processes, Server, processes
-from tests.money import create_agreement, create_remittance, create_sponsor
+from tests.money import create_agreement, create_remittance, create_sponsor, tell_of_claim
 from tests.payouts import answer_to, create_batch, create_payable, create_team
 from tests.places import listed_place, with_receiving_account
 
@@ -252,6 +260,7 @@ def approving(teller: Teller) -> Story:
         )  # fmt: skip
         db.add(claim)
         db.flush()  # the key
+        tell_of_claim(db, claim)
         account = create_account(db, Role.CITY_OFFICER)
     client = Client.of(teller.settings, teller.database, account)
     address = f"/claims/{claim.public_id}/approve"
@@ -305,6 +314,41 @@ def allocating(teller: Teller) -> Story:
 
     return Story(
         [Wish("allocated", client, lambda server, token: client.post(server, address, data, token=token))],
+        stored,
+    )
+
+
+def taking_back(teller: Teller) -> Story:
+    """All of a full instalment is taken back, out of two remittances."""
+    with teller.database.write() as db:
+        agreement = create_agreement(db)
+        first = agreements.instalments_of(db, agreement)[0]
+        finance = actor_for(db, Role.FINANCE)
+        for _ in range(2):
+            remittance = create_remittance(db, finance, agreement.sponsor_id, 30_000)
+            remittances.allocate(db, finance, remittance, first, 30_000)
+        account = create_account(db, Role.FINANCE)
+    client = Client.of(teller.settings, teller.database, account)
+    address = f"/agreements/{agreement.public_id}/instalments/{first.public_id}/take-back"
+
+    def stored(db: Session) -> Counter[str]:
+        count = db.scalar(
+            select(func.count())
+            .select_from(Deallocation)
+            .join(Allocation, Allocation.id == Deallocation.allocation_id)
+            .where(Allocation.instalment_id == first.id)
+        ) or 0  # fmt: skip
+        assert count in (0, 2)
+        return Counter(["taken back"] * (count // 2))
+
+    return Story(
+        [
+            Wish(
+                "taken back",
+                client,
+                lambda server, token: client.post(server, address, {"reason": "ended"}, token=token),
+            )
+        ],
         stored,
     )
 
@@ -364,6 +408,7 @@ SERVER: dict[str, tuple[Callable[[Teller], Story], int]] = {
     "claims.approved": (approving, 1),
     "sign_up.account": (signing_up, 1),
     "allocate.taken": (allocating, 2),
+    "deallocate.taken": (taking_back, 1),
     "log.direct": (handing_over, 1),
 }
 WORKER = {"job.leased": 1, "job.worked": 2, "job.stored": 2}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +26,9 @@ from app.files.store import (
     open_stored,
     read_stored,
     remove_orphans,
+    scratch,
     store,
+    sweep_scratch,
 )
 from tests.factories import actor_for
 
@@ -128,3 +133,47 @@ def test_a_failed_write_leaves_no_part_behind(db: Session, home: Path, tmp_path:
     with pytest.raises(OSError, match="directory"):
         _store(db, tmp_path)
     assert not list(home.rglob("*.part"))
+
+
+def test_what_is_being_made_is_ours_alone_and_goes_afterwards(home: Path) -> None:
+    made: list[Path] = []
+
+    def stumble() -> None:
+        with scratch() as folder:
+            made.append(folder)
+            (folder / "list").write_text("secret")
+            assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent)} == {0o700}
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stumble()
+    assert made[0].parent == home / "tmp"
+    assert not made[0].exists()
+
+
+def test_a_sweep_takes_what_the_dead_left_and_nothing_of_the_living(db: Session, home: Path) -> None:
+    left = subprocess.run(
+        [sys.executable, "-c", _KILLED_AT_WORK, str(home)], capture_output=True, text=True, check=False
+    )
+    assert left.returncode == -signal.SIGKILL
+    dead = Path(left.stdout.strip())
+    assert (dead / "list").read_text() == "secret"
+    with scratch() as living:
+        (living / "list").write_text("secret")
+        assert sweep_scratch() == 1
+        assert not dead.exists()
+        assert (living / "list").exists()
+        assert remove_orphans(db, now=datetime.now(UTC) + timedelta(days=2)) == 0
+    assert sweep_scratch() == 0
+
+
+_KILLED_AT_WORK = """
+import os, signal, sys
+from pathlib import Path
+from app.files.store import scratch, use_folder
+use_folder(Path(sys.argv[1]))
+with scratch() as folder:
+    (folder / "list").write_text("secret")
+    print(folder, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""

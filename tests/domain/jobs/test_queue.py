@@ -10,25 +10,32 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.access.models import AccountState, InstallationSetting
+from app.access.accounts import change_account
+from app.access.models import Account, AccountState, InstallationSetting
 from app.access.permissions import Role
+from app.access.sessions import actor_of_account_id
 from app.audit.models import AuditEvent
 from app.core import clock, i18n
-from app.core.actor import Actor
+from app.core.actor import Actor, Scope, ScopeKind
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.i18n import _m
 from app.db import Database
+from app.exchange.tables import open_table
 from app.files import store as files
 from app.files.models import FileKind
 from app.jobs import queue, upkeep, worker
 from app.jobs.models import Job, JobState
 from app.jobs.queue import Task, handler
-from tests.factories import actor_for, create_account
+from app.registry import exports
+from app.registry.lists import read_filter
+from app.registry.places import known
+from tests.factories import actor_for, create_account, create_school, create_student
 
 WORDS = _m("Done")
 
@@ -274,6 +281,47 @@ def test_a_job_of_a_disabled_account_is_not_done_in_its_name(database: Database)
     task = Task(database, 0, "", "", 0, 0, account.id, {}, "en", 0, None, "")
     with pytest.raises(Exception, match="disabled"):
         worker.actor_of(task)
+
+
+def test_an_export_is_not_done_when_role_or_scope_changed_while_it_waited(database: Database) -> None:
+    with database.write() as db:
+        create_student(db)
+        account = create_account(db, Role.CITY_OFFICER)
+        asked = actor_of_account_id(db, account.id)
+        assert asked is not None
+        wanted = read_filter({}, known(db), asked)
+        job = exports.request_export(db, asked, wanted, format_="csv", reason="the yearly report").public_id
+    with database.write() as db:
+        change_account(
+            db, actor_for(db, Role.ADMINISTRATOR), db.get_one(Account, account.id), version=account.version,
+            role=Role.SCHOOL_OFFICER, scope=Scope(ScopeKind.SCHOOL, school_id=create_school(db).id), name="甲",
+        )  # fmt: skip
+    assert worker.work_once(database)
+    failed = _job(database, job)
+    assert (failed.state, failed.file_id) == (JobState.FAILED, None)
+    with i18n.use_locale("en"):
+        assert "was not done" in str(queue.unpack(failed.failure))
+
+
+def test_an_export_is_made_in_the_data_folder_and_leaves_nothing_there_in_clear(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.use_folder(tmp_path / "files")
+    seen: list[Path] = []
+
+    def noted(*arguments: Any, **values: Any) -> Any:
+        seen.append(arguments[1])
+        return open_table(*arguments, **values)
+
+    monkeypatch.setattr(exports, "open_table", noted)
+    with database.write() as db:
+        create_student(db)
+        asked = actor_for(db, Role.CITY_OFFICER)
+        wanted = read_filter({}, known(db), asked)
+        exports.request_export(db, asked, wanted, format_="xlsx", reason="the yearly report")
+    assert worker.work_once(database)
+    assert [path.parent.parent for path in seen] == [tmp_path / "files" / "tmp"]
+    assert not [path for path in (tmp_path / "files" / "tmp").iterdir() if path.is_dir()]
 
 
 def test_expired_files_leave_their_job(database: Database, actor: Actor, tmp_path: Path) -> None:
