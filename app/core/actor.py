@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from app.core.errors import NotPermitted
@@ -43,7 +44,15 @@ class Actor:
     session_id: int | None = None
     locale: str | None = None
     must_change_password: bool = False
+    second_factor: bool = False
+    must_enrol: bool = False
+    """The role needs a second factor and the account has none: it must be set up before anything else."""
+    confirmed_at: datetime | None = None
+    """When this session last proved who holds it, by a password or a code."""
     signed_in: bool = True
+    # A program that acts for the account: the public id of its token, and whether it may only look.
+    token: str | None = None
+    read_only: bool = False
 
     def may(self, permission: str) -> bool:
         return permission in self.permissions

@@ -19,6 +19,9 @@ class DomainError(Exception):
         self.message = message
         self.code = code or type(self).__name__
         self.fields = dict(fields or {})
+        # For programs: a code beside the sentence of a field, and what the answer's head says.
+        self.field_codes: dict[str, str] = {}
+        self.headers: dict[str, str] = {}
 
 
 class NotFound(DomainError):

@@ -146,6 +146,17 @@ def _mixed_syllables(name: str) -> list[str]:
     return [p for p in parts if p] or [name]
 
 
+_CLASS: Final = re.compile(r"第?\s*(.+?)\s*班")
+
+
+def normalise_class_no(text: str) -> str:
+    """The bare number or name of a class, so that 1, 01, 1班 and 第１班 are one class."""
+    bare = unicodedata.normalize("NFKC", text).strip()
+    named = _CLASS.fullmatch(bare)
+    bare = named.group(1) if named else bare
+    return bare.lstrip("0") or "0" if bare.isascii() and bare.isdigit() else bare
+
+
 def latin(word: str) -> str:
     """Small letters without their accents; `ü` is the `v` that Chinese keyboards write it by."""
     typed = unicodedata.normalize("NFC", word).lower().replace("\u00fc", "v").replace("u:", "v")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -24,12 +25,12 @@ class Waiting:
 
 
 def counted(
-    db: Session, what: Message, href: str, rows: Select[Any], since: ColumnElement[Any] | Any
+    db: Session, what: Callable[[int], Message], href: str, rows: Select[Any], since: ColumnElement[Any] | Any
 ) -> Waiting:
-    """How many rows a select finds, and the smallest `since` (a day or a moment) among them."""
+    """How many rows a select finds, called `what` by their number, and the smallest `since` (a day or a moment)."""
     found = db.execute(
         rows.with_only_columns(func.count(), func.min(since), maintain_column_froms=True)
     ).one()
     oldest: date | datetime | None = found[1]
     day = clock.local(oldest).date() if isinstance(oldest, datetime) else oldest
-    return Waiting(found[0], what, href, day)
+    return Waiting(found[0], what(found[0]), href, day)

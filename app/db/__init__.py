@@ -1,0 +1,27 @@
+"""Engines, sessions and the few things that differ between SQLite and PostgreSQL: nobody else asks which one runs."""
+
+from app.db.base import Base, ReadSession, WriteSession, violates
+from app.db.bulk import bulk_insert, restart_keys, stored_forms
+from app.db.engines import Database
+from app.db.lock import LockTimeout, chain_lock, claim_job, passing_by
+from app.db.schema import alembic_config, at_head, file_of, grant_application, migrate
+
+__all__ = [
+    "Base",
+    "Database",
+    "LockTimeout",
+    "ReadSession",
+    "WriteSession",
+    "alembic_config",
+    "at_head",
+    "bulk_insert",
+    "chain_lock",
+    "claim_job",
+    "file_of",
+    "grant_application",
+    "migrate",
+    "passing_by",
+    "restart_keys",
+    "stored_forms",
+    "violates",
+]
