@@ -1,36 +1,98 @@
-"""The `zhuxue` command: each command calls a domain function."""
+"""The `zhuxue` command: each command calls a domain function.
+
+Exit codes: 0 done; 1 the command has looked, and the answer is no; 2 it could not begin, or what it needs went away.
+"""
 
 from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
+from alembic.util import CommandError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from typer.core import TyperGroup
 
 from app.audit import models as audit
 from app.cli_account import account_app
-from app.config import fresh_keys, load_settings
+from app.cli_audit import audit_app, kept_outside
+from app.cli_backup import backup_app, restore
+from app.config import SettingsProblem, fresh_keys, load_settings
 from app.db import grant_application
 from app.db import migrate as migrate_database
 from app.ledger import models as ledger
 from app.payouts import models as payouts
+from app.registry import models as registry
 from app.sponsorship import models as sponsorship
+from app.start import AWAY, NOT_MIGRATED, CannotStart, check, database_problems, installation
+
+
+class _InSentences(TyperGroup):
+    """Whatever keeps a command from its work is told in a sentence on standard error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CannotStart as refusal:
+            _refuse(refusal.sentences)
+        except SettingsProblem as problem:
+            _refuse(str(problem).splitlines())
+        except CommandError:
+            _refuse(
+                [
+                    "The database has a schema that this program does not know: install the version that made it."
+                ]
+            )
+        except OSError as problem:
+            if problem.filename is None:
+                raise
+            _refuse(
+                [f"{problem.strerror}: {problem.filename}. Check ZHUXUE_DATA_DIR and who may write there."]
+            )
+        except (DatabaseError, InterfaceError, PoolTimeout) as problem:
+            # The driver's own words may hold values of rows; its class and code do not.
+            kind = _kind_of(problem)
+            _refuse(
+                [
+                    f"The database did not do what was asked ({kind}). Check that it runs and has room, then try again."
+                ]
+            )
+
+
+def _kind_of(problem: Exception) -> str:
+    cause = getattr(problem, "orig", None) or problem
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    return f"{type(cause).__name__} {code}" if code else type(cause).__name__
+
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Zhuxue: case management of student financial aid."
+    cls=_InSentences,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Zhuxue: case management of student financial aid.",
 )
 config_app = typer.Typer(no_args_is_help=True, help="Settings of this installation.")
 app.add_typer(config_app, name="config")
 app.add_typer(account_app, name="account")
+app.add_typer(audit_app, name="audit")
+app.add_typer(backup_app, name="backup")
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
     settings = load_settings()
-    migrate_database(settings.owner_url)
-    tables = (audit, ledger, payouts, sponsorship)
+    problems = settings.address_problems()
+    if problems:
+        raise CannotStart(problems)
+    try:
+        migrate_database(settings.owner_url)
+    except OperationalError:
+        raise CannotStart([AWAY]) from None
+    tables = (audit, ledger, payouts, registry, sponsorship)
     grant_application(
         settings.owner_url, settings.url, [table.name for part in tables for table in part.APPEND_ONLY]
     )
@@ -40,12 +102,9 @@ def migrate() -> None:
 @app.command()
 def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True) -> None:
     """Serve the pages, with a worker for long jobs beside (unless --no-worker)."""
-    from app.serve import CannotStart, run
+    from app.serve import run
 
-    try:
-        run(load_settings(), host=host, port=port, with_worker=worker, say=typer.echo)
-    except CannotStart as refusal:
-        _refuse(refusal.sentences)
+    run(load_settings(), host=host, port=port, with_worker=worker, say=typer.echo)
 
 
 @app.command()
@@ -65,7 +124,7 @@ def demo(
     from app.demo.accounts import LOGINS
     from app.demo.build import CannotBuild, prepare
     from app.demo.progress import to_terminal
-    from app.serve import CannotStart, run
+    from app.serve import run
 
     # The processes that are started beside this one live in the same demo.
     os.environ["ZHUXUE_MODE"] = "demo"
@@ -89,46 +148,40 @@ def demo(
         typer.echo(f"  {login.name:<10} {login.password:<16} {login.role.value.replace('_', ' ')}")
     if prepare_only:
         return
-    try:
-        run(settings, host="127.0.0.1", port=port, with_worker=True, say=typer.echo)
-    except CannotStart as problem:
-        _refuse(problem.sentences)
+    run(settings, host="127.0.0.1", port=port, with_worker=True, say=typer.echo)
 
 
 @app.command("worker")
 def work() -> None:
     """Do the long jobs: exports, imports and upkeep. Start as many as the machine has cores to spare."""
-    from app.serve import CannotStart, check, run_worker
+    from app.serve import run_worker
 
     settings = load_settings()
-    try:
-        check(settings)
-    except CannotStart as refusal:
-        _refuse(refusal.sentences)
+    check(settings)
     run_worker(settings)
 
 
 @app.command()
 def verify(
     store: Annotated[bool, typer.Option(help="keep the outcome, and sign the head if all is well")] = True,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="checkpoint kept outside: a file, or a folder of them")
+    ] = None,
     lang: Annotated[str, typer.Option(help="zh or en")] = "zh",
 ) -> None:
     """Examine every invariant over one moment of the database, a line each; exit 1 if one does not hold."""
-    from app.config import index_key_bytes, seal_key_bytes
-    from app.core.crypto import KeyRing, use_keys
+    from app.config import seal_key_bytes
     from app.core.i18n import _m, negotiate, use_locale
-    from app.db import Database
     from app.main import set_clock_of
     from app.oversight import verification
 
     settings = load_settings()
-    use_keys(KeyRing(settings.key_ring(), index_key_bytes(settings)))
-    database = Database(settings.url, statement_seconds=900)
-    try:
+    with installation(settings, statement_seconds=900) as database:
         set_clock_of(database)
-        report = verification.verify(database, seal_key_bytes(settings), keep=store)
-    finally:
-        database.dispose()
+        report = verification.verify(
+            database, seal_key_bytes(settings), keep=store,
+            outside=kept_outside(settings, checkpoint, lang=lang) if checkpoint else None,
+        )  # fmt: skip
     with use_locale(negotiate(query=lang)):
         for one in report.outcomes:
             typer.echo(f"{_m('holds') if one.result.ok else _m('BROKEN')}  {one.name}  {one.result.figure}")
@@ -147,18 +200,22 @@ def verify(
 def _refuse(sentences: list[str]) -> NoReturn:
     for sentence in sentences:
         typer.echo(sentence, err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(2)
 
 
 @config_app.command("check")
 def config_check(host: str = "127.0.0.1") -> None:
     """Print what keeps this installation from starting; exit 1 if anything does."""
-    problems = load_settings().problems(host=host)
+    settings = load_settings()
+    of_database = database_problems(settings)
+    problems = [*settings.problems(host=host), *(one for one in of_database if one != NOT_MIGRATED)]
     for problem in problems:
         typer.echo(problem)
     if problems:
         raise typer.Exit(1)
     typer.echo("The settings are complete.")
+    if of_database:
+        typer.echo(NOT_MIGRATED)
 
 
 @config_app.command("keys")
@@ -168,7 +225,11 @@ def config_keys() -> None:
         typer.echo(f"ZHUXUE_{name.upper()}={value}")
 
 
+app.command()(restore)
+
+
 def main() -> None:
+    os.umask(0o077)  # whatever a command makes is for the service's own account alone
     app()
 
 

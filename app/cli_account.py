@@ -10,19 +10,18 @@ import typer
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.access import accounts, queries
+from app.access import accounts, queries, second_factor
 from app.access.models import Account, AccountState, Person
 from app.access.passwords import fault_of
 from app.access.permissions import Role
 from app.access.roles import ROLE_NAMES, scope_of
-from app.config import index_key_bytes, load_settings
+from app.config import load_settings
 from app.core.actor import SYSTEM
-from app.core.crypto import KeyRing, use_keys
 from app.core.errors import DomainError
 from app.core.i18n import use_locale
-from app.db import Database
 from app.registry.models import Authority, School
 from app.sponsorship.models import Sponsor
+from app.start import installation
 
 account_app = typer.Typer(no_args_is_help=True, help="Accounts: make, list, disable.")
 
@@ -30,11 +29,8 @@ account_app = typer.Typer(no_args_is_help=True, help="Accounts: make, list, disa
 @contextmanager
 def _transaction() -> Iterator[Session]:
     """One transaction of this installation; a refusal is a sentence on standard error and exit code 1."""
-    settings = load_settings()
-    use_keys(KeyRing(settings.key_ring(), index_key_bytes(settings)))
-    database = Database(settings.url)
     try:
-        with use_locale("en"), database.write() as db:
+        with installation(load_settings()) as database, use_locale("en"), database.write() as db:
             yield db
     except DomainError as error:
         with use_locale("en"):
@@ -43,8 +39,6 @@ def _transaction() -> Iterator[Session]:
             if not error.fields:
                 typer.echo(str(error.message), err=True)
         raise typer.Exit(1) from None
-    finally:
-        database.dispose()
 
 
 @account_app.command("create")
@@ -113,6 +107,17 @@ def disable(
             _refuse(f"Account {login} is disabled already.")
         accounts.disable_account(db, SYSTEM, account, reason=reason)
     typer.echo(f"Account {login} is disabled.")
+
+
+@account_app.command("reset-second-factor")
+def reset_second_factor(login: Annotated[str, typer.Argument(help="log-in name")]) -> None:
+    """Take an account's second factor away, when phone and recovery codes are lost and no administrator is left."""
+    with _transaction() as db:
+        account = queries.find_account(db, login)
+        if account is None:
+            _refuse(f"There is no account {login}.")
+        second_factor.reset(db, SYSTEM, account)
+    typer.echo(f"The second factor of {login} is reset and its sessions are ended.")
 
 
 def _refuse(sentence: str) -> NoReturn:

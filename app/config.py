@@ -5,19 +5,28 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import hashlib
+import hmac
 import ipaddress
 import json
+import logging
 import os
+import re
 import secrets
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 _PACKAGE = Path(__file__).resolve().parent
 _ROOT = _PACKAGE.parent
+_DEMO_KEYS = "demo-keys.json"
+_MARK = 8  # bytes at the end of a demo's key
 
 
 def bundled(name: str) -> Path:
@@ -60,6 +69,9 @@ class Settings(BaseSettings):
     seal_key: SecretStr = Field(
         SecretStr(""), description="Ed25519 seed that signs audit checkpoints, base64"
     )
+    checkpoint_dir: str = Field(
+        "", description="folder outside the database that gets a signed checkpoint every night; empty: none"
+    )
     public_url: str = Field(
         "", description="address that people use, e.g. https://zhuxue.example.cn; checks Origin"
     )
@@ -74,9 +86,20 @@ class Settings(BaseSettings):
         30, ge=1, le=480, description="minutes without a request that end a session"
     )
     session_hours: int = Field(8, ge=1, le=24, description="hours after which a session ends in any case")
+    second_factor_roles: str = Field(
+        "city_officer,city_reviewer,finance,releaser,administrator",
+        description="roles that log in with a second factor, comma-separated, or none; not in demo mode",
+    )
     upload_mb: int = Field(10, ge=1, le=64, description="largest voucher or bank file, in MB")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     page_size: int = Field(50, ge=20, le=200, description="rows of a list page")
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in logging.getLevelNamesMapping():
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return value
 
     @property
     def demo(self) -> bool:
@@ -94,6 +117,12 @@ class Settings(BaseSettings):
     def cookies_secure(self) -> bool:
         return self.secure_cookies and not self.demo
 
+    @property
+    def roles_with_second_factor(self) -> frozenset[str]:
+        """Names of the roles whose accounts must have one; the demo asks nobody."""
+        names = {part.strip() for part in self.second_factor_roles.split(",")}
+        return frozenset() if self.demo else frozenset(names - {"", "none"})
+
     def key_ring(self) -> dict[str, bytes]:
         """Keys of protected columns by id; the first one encrypts, all of them decrypt."""
         ring: dict[str, bytes] = {}
@@ -105,19 +134,7 @@ class Settings(BaseSettings):
 
     def problems(self, *, host: str = "127.0.0.1") -> list[str]:
         """Why a service must not start with these settings; empty when all is well."""
-        found: list[str] = []
-        for name, read in (
-            ("ZHUXUE_FIELD_KEYS", self.key_ring),
-            ("ZHUXUE_INDEX_KEY", lambda: _key("ZHUXUE_INDEX_KEY", self.index_key.get_secret_value())),
-            ("ZHUXUE_SEAL_KEY", lambda: _key("ZHUXUE_SEAL_KEY", self.seal_key.get_secret_value())),
-        ):
-            try:
-                if not read():
-                    found.append(
-                        f"{name} is missing: set it to a fresh key (zhuxue config keys prints a set)"
-                    )
-            except SettingsProblem as problem:
-                found.append(str(problem))
+        found = [*self.key_problems(), *self.address_problems()]
         if self.demo and not _is_loopback(host):
             found.append(f"demo mode listens on a loopback address only, not on {host}")
         if not self.demo:
@@ -125,9 +142,69 @@ class Settings(BaseSettings):
                 found.append("ZHUXUE_PUBLIC_URL must be the https:// address that people use")
             if not self.secure_cookies:
                 found.append("ZHUXUE_SECURE_COOKIES cannot be off in production")
-            if (self.data_dir / "demo-keys.json").exists() and _holds_demo_keys(self):
-                found.append("the keys are those of a demo: production needs keys of its own")
         return found
+
+    def key_problems(self) -> list[str]:
+        """What is wrong with the keys; in production also that they are a demo's."""
+        found: list[str] = []
+        made = False
+        readers: tuple[tuple[str, Callable[[], list[bytes]]], ...] = (
+            ("ZHUXUE_FIELD_KEYS", lambda: list(self.key_ring().values())),
+            ("ZHUXUE_INDEX_KEY", lambda: [_key("ZHUXUE_INDEX_KEY", self.index_key.get_secret_value())]),
+            ("ZHUXUE_SEAL_KEY", lambda: [_key("ZHUXUE_SEAL_KEY", self.seal_key.get_secret_value())]),
+        )
+        for name, read in readers:
+            try:
+                keys = [key for key in read() if key]
+            except SettingsProblem as problem:
+                found.append(str(problem))
+                continue
+            if not keys:
+                found.append(f"{name} is missing: {self._where_from()}")
+            made = made or any(_made_for_a_demo(key) for key in keys)
+        if not self.demo and (made or self._shares_a_key_with_the_demo_here()):
+            found.append(
+                "the keys are those of a demo: production needs keys of its own (zhuxue config keys prints a set)"
+            )
+        return found
+
+    def _where_from(self) -> str:
+        if (self.data_dir / _DEMO_KEYS).exists():
+            return "the data folder holds those of a demo; set ZHUXUE_MODE=demo to work on it"
+        return "set it to a fresh key (zhuxue config keys prints a set)"
+
+    def _shares_a_key_with_the_demo_here(self) -> bool:
+        """Keys that an older demo made bear no mark; they are known by the file in the data folder."""
+        if not (self.data_dir / _DEMO_KEYS).exists():
+            return False
+        theirs = _demo_keys(self.data_dir)
+        own = {
+            *(part.partition(":")[2] for part in self.field_keys.get_secret_value().split(",")),
+            self.index_key.get_secret_value(),
+            self.seal_key.get_secret_value(),
+        }
+        return not own.isdisjoint(value.rpartition(":")[2] for value in theirs.values())
+
+    def address_problems(self) -> list[str]:
+        """What is wrong with the addresses of the database; they hold a password and are never repeated."""
+        return [
+            f"{name} is not the address of a SQLite file or of a PostgreSQL database"
+            for name, value in (
+                ("ZHUXUE_DATABASE_URL", self.database_url),
+                ("ZHUXUE_OWNER_DATABASE_URL", self.owner_database_url),
+            )
+            if value and not _is_address(value)
+        ]
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        return False
+    if parts.drivername in ("sqlite", "sqlite+pysqlite"):
+        return parts.database not in (None, "", ":memory:")
+    return parts.drivername in ("postgresql", "postgresql+psycopg")
 
 
 def _key(name: str, value: str) -> bytes:
@@ -151,37 +228,73 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def fresh_keys() -> dict[str, str]:
-    """A new set of keys, as settings."""
+def fresh_keys(*, demo: bool = False) -> dict[str, str]:
+    """A new set of keys, as settings. Those of a demo bear a mark, so that production knows them wherever they are."""
 
     def key() -> str:
-        return base64.b64encode(secrets.token_bytes(32)).decode()
+        raw = secrets.token_bytes(32)
+        return base64.b64encode(_marked(raw) if demo else raw).decode()
 
     return {"field_keys": f"k1:{key()}", "index_key": key(), "seal_key": key()}
 
 
+def _marked(raw: bytes) -> bytes:
+    """The key with its end replaced by a mark of the rest; 192 random bits are left."""
+    rest = raw[:-_MARK]
+    return rest + hmac.digest(b"a key that a demo made for itself", rest, hashlib.sha256)[:_MARK]
+
+
+def _made_for_a_demo(key: bytes) -> bool:
+    return _marked(key) == key
+
+
 def _demo_keys(data_dir: Path) -> dict[str, str]:
     """The demo makes its own keys once, readable by its owner alone, so that it starts without any setting."""
-    path = data_dir / "demo-keys.json"
-    if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(fresh_keys(), file)
-    keys: dict[str, str] = json.loads(path.read_text())
-    return keys
+    path = data_dir / _DEMO_KEYS
+    try:
+        if not path.exists():
+            data_dir.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(fresh_keys(demo=True), file)
+        keys: Any = json.loads(path.read_text())
+    except OSError as problem:
+        raise SettingsProblem(
+            f"{path}: {problem.strerror}. Set ZHUXUE_DATA_DIR to a folder of yours."
+        ) from None
+    except ValueError:
+        keys = None
+    if not isinstance(keys, dict) or set(keys) != set(fresh_keys()):
+        raise SettingsProblem(
+            f"{path} does not hold the keys of a demo. Remove it together with the demo's database, or set "
+            "ZHUXUE_DATA_DIR to an empty folder."
+        )
+    return {name: str(value) for name, value in keys.items()}
 
 
-def _holds_demo_keys(settings: Settings) -> bool:
-    return _demo_keys(settings.data_dir)["index_key"] == settings.index_key.get_secret_value()
+def read_settings(**overrides: Any) -> Settings:
+    """Settings from the environment as they are. Raises SettingsProblem, a sentence for each that cannot be read."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        # Never the value: it may be a key or a password.
+        raise SettingsProblem(
+            "\n".join(_sentence(str(one["loc"][0]), one["msg"]) for one in error.errors())
+        ) from None
+
+
+def _sentence(name: str, message: str) -> str:
+    rule = re.sub(r"^(Input should|Value error,)\s*", "", message.partition(", unable")[0])
+    rule = rule.removeprefix("must ").removeprefix("be ")
+    return f"ZHUXUE_{name.upper()} must be {rule}: correct it in the environment."
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment; in demo mode missing keys come from the data folder."""
-    settings = Settings(**overrides)
+    settings = read_settings(**overrides)
     if settings.demo and not settings.field_keys.get_secret_value():
         keys = _demo_keys(settings.data_dir)
-        settings = Settings(**{**overrides, **{name: SecretStr(value) for name, value in keys.items()}})
+        settings = read_settings(**{**overrides, **{name: SecretStr(value) for name, value in keys.items()}})
     return settings
 
 

@@ -18,16 +18,16 @@ from types import FrameType
 
 import structlog
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.access.installation import clock_offset
 from app.config import Settings, index_key_bytes
 from app.core import clock
 from app.core.crypto import KeyRing, use_keys
-from app.db import Database, at_head
+from app.db import Database
 from app.files.store import use_folder
 from app.jobs import worker
 from app.main import create_app, set_up_logging
+from app.start import CannotStart, check
 
 log = structlog.get_logger("zhuxue.serve")
 
@@ -43,32 +43,6 @@ WORK: tuple[str, ...] = (
 )
 _PORTS = 50
 _GRACE_SECONDS = 10
-
-
-class CannotStart(Exception):
-    """Why the service does not start, sentence by sentence."""
-
-    def __init__(self, sentences: list[str]) -> None:
-        super().__init__("\n".join(sentences))
-        self.sentences = sentences
-
-
-def check(settings: Settings, *, host: str = "127.0.0.1") -> None:
-    """Refuse to start on incomplete settings, or on a database that this program was not written for."""
-    problems = settings.problems(host=host)
-    if problems:
-        raise CannotStart(problems)
-    database = Database(settings.url, threads=1)
-    try:
-        current = at_head(database.read_engine)
-    except SQLAlchemyError:
-        raise CannotStart(
-            ["The database cannot be reached. Check ZHUXUE_DATABASE_URL, and that the server runs."]
-        ) from None
-    finally:
-        database.dispose()
-    if not current:
-        raise CannotStart(["The database is not at the newest schema: run `zhuxue migrate` first."])
 
 
 def run(

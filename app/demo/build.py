@@ -19,13 +19,15 @@ from app.access.passwords import known_to_all
 from app.audit import Tag, record
 from app.audit.chain import head
 from app.audit.verify import sign_checkpoint
-from app.config import Mode, Settings, index_key_bytes, load_settings, seal_key_bytes
+from app.config import Mode, Settings, index_key_bytes, load_settings, read_settings, seal_key_bytes
 from app.core import clock, crypto
 from app.core.actor import SYSTEM
 from app.core.clock import BEIJING, MovingClock
+from app.core.errors import DomainError
+from app.core.i18n import use_locale
 from app.db import Database, migrate
 from app.demo.accounts import Officers, create_staff
-from app.demo.choice import choose_students
+from app.demo.choice import TooFew, choose_students
 from app.demo.execute import History
 from app.demo.installation import DatabaseAway, Standing, State, clear, look, note_begun, note_built
 from app.demo.load import PROCESSES, Loaded, Recipe, load_people, load_places
@@ -40,6 +42,7 @@ from app.sponsorship.models import ReceivingAccount
 
 SEED: Final = 20_180_917
 SMALLEST: Final = 2_000
+EARLIEST: Final = date(2010, 1, 1)
 _BEGINS: Final = timedelta(days=580)
 """How long before its own day the demo's system went into service: some nineteen months."""
 
@@ -65,11 +68,14 @@ class Summary:
 
 
 def check_wish(size: int, as_of: date, today: date) -> None:
-    """Refuse a city that cannot be: too small for its introductions, too large, or not yet there."""
+    """Refuse a city that cannot be: too small for its introductions, too large, too long ago, or not yet there."""
     if not SMALLEST <= size <= FULL_SIZE:
         raise CannotBuild(f"The size must lie between {SMALLEST:,} and {FULL_SIZE:,} students.")
-    if as_of > today:
-        raise CannotBuild(f"The date must not lie in the future: today is {today.isoformat()}.")
+    if not EARLIEST <= as_of <= today:
+        raise CannotBuild(
+            f"The date must lie between {EARLIEST.isoformat()} and today, {today.isoformat()}: not before, and not in "
+            "the future."
+        )
 
 
 def check_place(standing: Standing, settings: Settings) -> None:
@@ -112,8 +118,16 @@ def build(
     database = Database(settings.url, threads=1, statement_seconds=600)
     try:
         begins = datetime.combine(as_of - _BEGINS, datetime.min.time(), BEIJING) + timedelta(hours=8)
-        with _spared(), known_to_all(), clock.use(MovingClock(begins)) as moving:
-            work.fill(database, moving, real)
+        try:
+            with _spared(), known_to_all(), clock.use(MovingClock(begins)) as moving:
+                work.fill(database, moving, real)
+        except (DomainError, TooFew) as refusal:
+            with use_locale("en"):
+                why = str(refusal.message if isinstance(refusal, DomainError) else refusal)
+            raise CannotBuild(
+                f"A city of {size:,} students as of {as_of.isoformat()} has no story that the rules allow: {why} "
+                "Run the command again with --reset and a larger --size or another --as-of."
+            ) from None
         with work.timed("statistics"):
             database.checkpoint()
     finally:
@@ -146,7 +160,9 @@ def prepare(
 def _prepare(
     size: int | None, as_of: date | None, reset: bool, report: Report
 ) -> tuple[Settings, Standing, Summary | None]:
-    settings = Settings(mode=Mode.DEMO)
+    settings = read_settings(mode=Mode.DEMO)
+    for problem in settings.address_problems():
+        raise CannotBuild(f"{problem}.")
     standing = look(settings)
     today = clock.today()
     check_wish(size or FULL_SIZE, as_of or today, today)

@@ -17,12 +17,32 @@ FEWEST: Final = 10
 _INSTEAD: Final[dict[str, str]] = {"P": "PXCGZ", "X": "XPCGZ", "C": "CXGZP", "G": "GZCXP", "Z": "ZGCXP"}
 
 
+class TooFew(Exception):
+    """The city is too small for its introductions."""
+
+
 class Candidate(NamedTuple):
     student_id: int
     stage: str
     authority: str
     reserved: bool
     level_from: date
+    registered: int = 0
+    """How many children of this stage and county are registered."""
+
+
+class Shown:
+    """The needs that one introduction shows, by stage and county: of each, enough children must remain who fit it."""
+
+    def __init__(self) -> None:
+        self._needs: dict[tuple[str, str], Counter[int]] = {}
+
+    def fits(self, candidate: Candidate, yearly_fen: int) -> bool:
+        needs = self._needs.get((candidate.authority, candidate.stage), Counter()) + Counter({yearly_fen: 1})
+        return candidate.registered - (needs.total() - min(needs.values())) >= FEWEST
+
+    def add(self, candidate: Candidate, yearly_fen: int) -> None:
+        self._needs.setdefault((candidate.authority, candidate.stage), Counter())[yearly_fen] += 1
 
 
 class Candidates:
@@ -50,7 +70,8 @@ class Candidates:
         self._severe += other._severe
 
     def usable(self) -> list[Candidate]:
-        return [c for c in self._severe if self._registered[c.authority, c.stage] >= FEWEST]
+        counted = (c._replace(registered=self._registered[c.authority, c.stage]) for c in self._severe)
+        return [c for c in counted if c.registered >= FEWEST]
 
 
 def choose_students(story: Story, candidates: list[Candidate]) -> dict[tuple[int, int], int]:
@@ -71,13 +92,17 @@ def choose_students(story: Story, candidates: list[Candidate]) -> dict[tuple[int
     for introduction in story.introductions:
         known_by = introduction.published_on - timedelta(days=4)
         again: list[Candidate] = []
+        shown = Shown()
         for place in sorted(introduction.places, key=lambda p: (not p.where, p.number)):
-            found = _special(place, special, taken, known_by) if place.where else None
-            found = found or _next(place.stage, open_to, taken, known_by)
-            found = found or next((c for c in kept if _fits(c, taken, known_by)), None)
+            found = _special(place, special, taken, known_by, shown) if place.where else None
+            found = found or _next(place, open_to, taken, known_by, shown)
+            found = found or next(
+                (c for c in kept if _fits(c, taken, known_by) and shown.fits(c, place.yearly_fen)), None
+            )
             if found is None:
-                raise ValueError("the city is too small for its introductions")
+                raise TooFew("too few children may be introduced.")
             taken.add(found.student_id)
+            shown.add(found, place.yearly_fen)
             chosen[introduction.number, place.number] = found.student_id
             if place.sponsor is None:
                 again.append(found)
@@ -96,13 +121,14 @@ def _fits(candidate: Candidate, taken: set[int], known_by: date) -> bool:
 
 
 def _special(
-    place: PlannedPlace, special: list[Candidate], taken: set[int], known_by: date
+    place: PlannedPlace, special: list[Candidate], taken: set[int], known_by: date, shown: Shown
 ) -> Candidate | None:
     return next(
         (
             candidate
             for candidate in special
             if _fits(candidate, taken, known_by)
+            and shown.fits(candidate, place.yearly_fen)
             and (candidate.reserved if place.where == "school" else not candidate.reserved)
             and candidate.stage in (place.stage if place.where == "county" else "XC")
         ),
@@ -111,15 +137,15 @@ def _special(
 
 
 def _next(
-    stage: str, open_to: dict[str, deque[Candidate]], taken: set[int], known_by: date
+    place: PlannedPlace, open_to: dict[str, deque[Candidate]], taken: set[int], known_by: date, shown: Shown
 ) -> Candidate | None:
-    for other in _INSTEAD[stage]:
+    for other in _INSTEAD[place.stage]:
         queue = open_to[other]
         for _ in range(len(queue)):
             candidate = queue.popleft()
             if candidate.student_id in taken:
                 continue
-            if candidate.level_from <= known_by:
+            if candidate.level_from <= known_by and shown.fits(candidate, place.yearly_fen):
                 return candidate
             queue.append(candidate)
     return None

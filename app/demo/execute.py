@@ -27,7 +27,15 @@ from app.files.store import store
 from app.payouts import batches, results, returns
 from app.payouts.models import LineState, Payable, PayoutBatch, PayoutLine
 from app.registry.models import Student
-from app.sponsorship import claims, disbursements, introductions, remittances, sponsors
+from app.sponsorship import (
+    allocations,
+    claims,
+    disbursements,
+    introductions,
+    nominations,
+    remittances,
+    sponsors,
+)
 from app.sponsorship.models import (
     Agreement,
     Claim,
@@ -177,7 +185,7 @@ class History:
         self._introductions[step.introduction] = introduction.id
         for place in plan.places:
             student = db.get_one(Student, self._chosen[step.introduction, place.number])
-            stored = introductions.nominate(db, actor, introduction, student, need_fen=place.yearly_fen)
+            stored = nominations.nominate(db, actor, introduction, student, need_fen=place.yearly_fen)
             self._places[step.introduction, place.number] = stored.id
 
     def _publish(self, db: Session, actor: Actor, step: Step) -> None:
@@ -246,7 +254,7 @@ class History:
     def _allocate(self, db: Session, actor: Actor, step: Step) -> None:
         key = self._remittances[step.introduction, step.instalment, step.sponsor]
         parts = [(row.id, row.amount_fen) for row in self._instalments(db, step)]
-        remittances.allocate_many(db, actor, db.get_one(Remittance, key), parts)
+        allocations.allocate_many(db, actor, db.get_one(Remittance, key), parts)
 
     # --- Money out ----------------------------------------------------------------------------------------------
 

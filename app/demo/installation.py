@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from alembic import command
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.access.installation import put_setting
+from app.access.installation import find_setting, put_setting
 from app.access.models import Account, InstallationSetting
 from app.config import Settings
 from app.db import alembic_config
@@ -34,6 +34,30 @@ _IGNORED: Final = frozenset({".gitignore", ".gitkeep"})
 
 class DatabaseAway(Exception):
     """Nobody can tell what stands in a database that does not answer."""
+
+
+DEMO_IN_PRODUCTION: Final = (
+    "The database holds a demo, whose log-in names and passwords are published: production does not serve it. Set "
+    "ZHUXUE_DATABASE_URL (or ZHUXUE_DATA_DIR) to a database of its own and run `zhuxue migrate` there."
+)
+PRODUCTION_IN_DEMO: Final = (
+    "The database holds accounts and is no demo: demo mode, whose log-in page has role cards, does not serve it. Set "
+    "ZHUXUE_MODE=production, or ZHUXUE_DATA_DIR to an empty folder for a demo."
+)
+HALF_A_DEMO: Final = (
+    "The database holds a demo whose build was cut short. Run `zhuxue demo --reset` to build it anew."
+)
+
+
+def misplaced(db: Session, settings: Settings) -> str | None:
+    """Why this mode must not serve this database: production a demo, demo mode half of one or the accounts of real
+    people."""
+    state = find_setting(db, _STATE)
+    if not settings.demo:
+        return None if state is None else DEMO_IN_PRODUCTION
+    if state is not None:
+        return None if state == _BUILT else HALF_A_DEMO
+    return None if db.scalar(select(Account.id).limit(1)) is None else PRODUCTION_IN_DEMO
 
 
 class State(StrEnum):

@@ -71,13 +71,6 @@ _DOTTED: Final[dict[bool, list[str]]] = {
 UIGHUR: Final = "05"
 
 
-def surname_of(name: str) -> str:
-    """The family name, where the name has one that children carry on."""
-    if "·" in name:
-        return ""
-    return name[:2] if name[:2] in _COMPOUND and len(name) > 2 else name[:1]
-
-
 class Names:
     """Drawing tables, the same in every run; the chance comes from the caller, as a number below 1."""
 
@@ -116,11 +109,6 @@ def rare_given(number: int) -> str:
 def dotted(number: int, male: bool) -> str:
     names = _DOTTED[male]
     return names[number % len(names)]
-
-
-_COMPOUND: Final = frozenset(
-    word for word in _HAN_SURNAMES.split() if len(word) == 2 and not word.isdigit()
-)  # fmt: skip
 
 
 def _weighted(text: str) -> list[str]:

@@ -37,7 +37,6 @@ CODE_GROUP: Final[dict[str, str]] = {
     "361": "36", "514": "31",
 }  # fmt: skip
 RESERVED_AUTHORITY: Final = "431129"
-RESERVED_TOWNSHIP: Final = "沱江镇"
 RESERVED_NAME: Final = "沱江镇枫林九年一贯制学校"
 
 

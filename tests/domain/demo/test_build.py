@@ -23,8 +23,8 @@ from app.config import seal_key_bytes
 from app.core import clock
 from app.core.actor import Actor
 from app.core.columns import Encrypted
-from app.core.errors import NotPermitted
-from app.core.i18n import use_locale
+from app.core.errors import Conflict, NotPermitted
+from app.core.i18n import _m, use_locale
 from app.db import migrate
 from app.demo import installation
 from app.demo.accounts import LOGINS
@@ -367,13 +367,24 @@ def test_a_wish_that_cannot_be_met_is_refused_before_anything_is_written(
     assert not (tmp_path / "data").exists()
 
 
+def test_a_story_that_the_rules_do_not_allow_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise Conflict(_m("This claim has its agreement already."))
+
+    monkeypatch.setattr("app.demo.build.load_people", refused)
+    with pytest.raises(CannotBuild, match=r"This claim has its agreement already\. .*--reset"):
+        build(make_settings(tmp_path), size=SIZE, as_of=AS_OF)
+
+
 def test_the_command_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from app.cli import app
 
     monkeypatch.setenv("ZHUXUE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("ZHUXUE_MODE", raising=False)
     result = CliRunner().invoke(app, ["demo", "--prepare-only", "--size", "12"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "2,000" in result.output
     result = CliRunner().invoke(app, ["demo", "--prepare-only", "--as-of", "yesterday"])
     assert result.exit_code == 2
