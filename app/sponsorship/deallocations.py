@@ -6,6 +6,7 @@ unallocated money again, to be refunded or allocated elsewhere.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
@@ -22,7 +23,7 @@ from app.core.i18n import _m
 from app.ledger import reverse
 from app.ledger.models import Entry
 from app.payouts.models import LineState, Payable, PayableState, PayoutLine
-from app.payouts.payables import cancel_payable, find_payable
+from app.payouts.payables import cancel_payable
 from app.sponsorship.models import Agreement, Allocation, Deallocation, Instalment, Remittance, stands
 
 SOURCE = "instalment"
@@ -33,7 +34,7 @@ def deallocate(db: Session, actor: Actor, allocation: Allocation, *, reason: str
 
     Raises Conflict when the money is in a payout batch, was paid, or was taken back before.
     """
-    return _take_back(db, actor, allocation.instalment_id, [allocation], reason)
+    return _take_back(db, actor, [allocation], reason)
 
 
 def deallocate_instalment(db: Session, actor: Actor, instalment: Instalment, *, reason: str) -> int:
@@ -44,7 +45,18 @@ def deallocate_instalment(db: Session, actor: Actor, instalment: Instalment, *, 
     ).all()
     if not standing:
         raise Conflict(_m("Nothing is allocated to this instalment. Load the page again."))
-    return _take_back(db, actor, instalment.id, standing, reason)
+    return _take_back(db, actor, standing, reason)
+
+
+def deallocate_remittance(db: Session, actor: Actor, remittance: Remittance, *, reason: str) -> int:
+    """Take back all that stands of one remittance, or nothing of it; how much it was."""
+    actor.require(Permission.REMITTANCES_RECORD)
+    standing = db.scalars(
+        select(Allocation).where(Allocation.remittance_id == remittance.id, stands()).order_by(Allocation.id)
+    ).all()
+    if not standing:
+        raise Conflict(_m("Nothing of this remittance is allocated. Load the page again."))
+    return _take_back(db, actor, standing, reason)
 
 
 def get_allocation(db: Session, actor: Actor, public_id: str) -> Allocation:
@@ -81,10 +93,9 @@ def can_be_taken_back() -> ColumnElement[bool]:
     )
 
 
-def _take_back(
-    db: Session, actor: Actor, instalment_id: int, allocations: Sequence[Allocation], reason: str
-) -> int:
-    """Locks in the order of `allocate`: the remittances by key, the instalment, and last its payable."""
+def _take_back(db: Session, actor: Actor, allocations: Sequence[Allocation], reason: str) -> int:
+    """Locks in the order of `allocate_many`: the remittances by key, the instalments by agreement and key; and last
+    their payables by key, as whoever prepares a batch takes them."""
     actor.require(Permission.REMITTANCES_RECORD)
     reason = reason.strip()[:400]
     if not reason:
@@ -92,16 +103,25 @@ def _take_back(
             _m("A reason is needed. Write it so that the others can understand the decision."),
             fields={"reason": _m("Write a reason.")},
         )
-    total = sum(allocation.amount_fen for allocation in allocations)
     _mark(db, actor, allocations, reason)
     for allocation in sorted(allocations, key=lambda one: (one.remittance_id, one.id)):
         _lower(db, Remittance, allocation.remittance_id, allocation.amount_fen)
-    left, amount_fen = _lower(db, Instalment, instalment_id, total)
+    by_instalment: Counter[int] = Counter()
+    for allocation in allocations:
+        by_instalment[allocation.instalment_id] += allocation.amount_fen
+    were_full = []
+    for key in db.scalars(
+        select(Instalment.id)
+        .where(Instalment.id.in_(by_instalment))
+        .order_by(Instalment.agreement_id, Instalment.id)
+    ).all():
+        left, amount_fen = _lower(db, Instalment, key, by_instalment[key])
+        if left + by_instalment[key] == amount_fen:
+            were_full.append(key)
     crash.point("deallocate.taken")
-    if left + total == amount_fen:
-        _cancel_payable(db, actor, instalment_id, reason)
-    _book(db, actor, instalment_id, allocations, reason)
-    return total
+    _cancel_payables(db, actor, were_full, reason)
+    _book(db, actor, allocations, reason)
+    return by_instalment.total()
 
 
 def _mark(db: Session, actor: Actor, allocations: Sequence[Allocation], reason: str) -> None:
@@ -141,16 +161,20 @@ def _lower(
     return row.allocated_fen, row.amount_fen
 
 
-def _cancel_payable(db: Session, actor: Actor, instalment_id: int, reason: str) -> None:
-    payable = find_payable(db, SOURCE, instalment_id)
-    if payable is None:
-        return
-    cancel_payable(db, actor, payable, reason=reason)
-    # Asked once the payable is ours: a line that went out moved the money to another book.
-    if db.scalar(_lines_out().where(PayoutLine.payable_id == payable.id).limit(1)) is not None:
-        raise Conflict(
-            _m("The bank has sent this money back, and it waits to be paid again. It cannot be taken back.")
-        )
+def _cancel_payables(db: Session, actor: Actor, instalments: Sequence[int], reason: str) -> None:
+    for payable in db.scalars(
+        select(Payable)
+        .where(Payable.source_kind == SOURCE, Payable.source_id.in_(instalments))
+        .order_by(Payable.id)
+    ).all():
+        cancel_payable(db, actor, payable, reason=reason)
+        # Asked once the payable is ours: a line that went out moved the money to another book.
+        if db.scalar(_lines_out().where(PayoutLine.payable_id == payable.id).limit(1)) is not None:
+            raise Conflict(
+                _m(
+                    "The bank has sent this money back, and it waits to be paid again. It cannot be taken back."
+                )
+            )
 
 
 def _lines_out() -> Select[int]:
@@ -159,15 +183,16 @@ def _lines_out() -> Select[int]:
     )
 
 
-def _book(
-    db: Session, actor: Actor, instalment_id: int, allocations: Sequence[Allocation], reason: str
-) -> None:
+def _book(db: Session, actor: Actor, allocations: Sequence[Allocation], reason: str) -> None:
     """Each allocation's entry by its mirror, and an event on the remittance that has the money again."""
-    term, number = db.execute(
-        select(Instalment.term, Agreement.number)
-        .join(Agreement, Agreement.id == Instalment.agreement_id)
-        .where(Instalment.id == instalment_id)
-    ).one()
+    targets = {
+        row.id: row
+        for row in db.execute(
+            select(Instalment.id, Instalment.term, Agreement.number)
+            .join(Agreement, Agreement.id == Instalment.agreement_id)
+            .where(Instalment.id.in_([allocation.instalment_id for allocation in allocations]))
+        )
+    }
     names = dict(
         db.execute(
             select(Remittance.id, Remittance.public_id).where(
@@ -180,7 +205,8 @@ def _book(
             select(Entry).where(Entry.source_ref == f"allocation:{allocation.public_id}")
         ).one()
         reverse(db, actor, entry, booked_on=clock.today(), reason=reason)
+        target = targets[allocation.instalment_id]
         record(
             db, actor, Tag.REMITTANCE_DEALLOCATED, subject=("remittance", names[allocation.remittance_id]),
-            old={"amount_fen": allocation.amount_fen, "agreement": number, "term": term}, reason=reason,
+            old={"amount_fen": allocation.amount_fen, "agreement": target.number, "term": target.term}, reason=reason,
         )  # fmt: skip

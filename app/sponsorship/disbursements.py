@@ -26,6 +26,7 @@ from app.ledger import Book, Dimensions, Leg, post, reverse
 from app.ledger.models import Entry, EntryKind
 from app.registry.models import Student
 from app.sponsorship.agreements import hold_active
+from app.sponsorship.impartial import not_of_own_sponsor
 from app.sponsorship.models import (
     Agreement,
     DirectDisbursement,
@@ -40,10 +41,10 @@ STANDING = frozenset({DisbursementState.LOGGED, DisbursementState.CONFIRMED, Dis
 _S = DisbursementState
 
 
-def _not_the_logger(_db: Session, actor: Actor, disbursement: DirectDisbursement) -> Message | None:
+def _not_the_giver(db: Session, actor: Actor, disbursement: DirectDisbursement) -> Message | None:
     if disbursement.logged_by == actor.person:
         return _m("You logged this disbursement yourself; somebody else must decide about it.")
-    return None
+    return not_of_own_sponsor(db, actor, disbursement)
 
 
 WORKFLOW = Workflow(
@@ -59,11 +60,11 @@ WORKFLOW = Workflow(
     transitions=(
         Transition(
             "confirm", frozenset({_S.LOGGED}), _S.CONFIRMED, Permission.DISBURSEMENTS_CONFIRM,
-            _m("Confirm the disbursement"), Tag.DISBURSEMENT_CONFIRMED, guard=_not_the_logger,
+            _m("Confirm the disbursement"), Tag.DISBURSEMENT_CONFIRMED, guard=_not_the_giver,
         ),
         Transition(
             "dispute", frozenset({_S.LOGGED}), _S.DISPUTED, Permission.DISBURSEMENTS_CONFIRM,
-            _m("Dispute the disbursement"), Tag.DISBURSEMENT_DISPUTED, guard=_not_the_logger, needs_reason=True,
+            _m("Dispute the disbursement"), Tag.DISBURSEMENT_DISPUTED, guard=_not_the_giver, needs_reason=True,
         ),
         Transition(
             "withdraw", frozenset({_S.LOGGED, _S.DISPUTED}), _S.WITHDRAWN, Permission.DISBURSEMENTS_LOG,
@@ -71,7 +72,8 @@ WORKFLOW = Workflow(
         ),
         Transition(
             "reverse", frozenset({_S.CONFIRMED}), _S.REVERSED, Permission.DISBURSEMENTS_REVERSE,
-            _m("Reverse the confirmation"), Tag.DISBURSEMENT_REVERSED, needs_reason=True, danger=True,
+            _m("Reverse the confirmation"), Tag.DISBURSEMENT_REVERSED, guard=not_of_own_sponsor, needs_reason=True,
+            danger=True,
         ),
     ),
 )  # fmt: skip
@@ -107,7 +109,10 @@ def choose_bureau(db: Session, actor: Actor, instalment: Instalment, agreement: 
         .execution_options(synchronize_session=False)
     )
     if changed is None:
-        raise Conflict(_m("A direct disbursement is logged for this instalment. Withdraw it first."))
+        raise Conflict(
+            _m("A direct disbursement is logged for this instalment. Withdraw it first."),
+            code="disbursements.logged",
+        )
     set_committed_value(instalment, "way", Way.BUREAU)
     _note_way(db, actor, Tag.BUREAU_CHOSEN, instalment, agreement)
 
@@ -115,7 +120,8 @@ def choose_bureau(db: Session, actor: Actor, instalment: Instalment, agreement: 
 def _go_direct(db: Session, instalment: Instalment) -> None:
     """Take the direct way, or hold it: one conditional update, which also keeps allocations out until commit."""
     if not hold_active(db, instalment.agreement_id):
-        raise Conflict(_m("This agreement has ended; nothing more is due under it."))
+        ended = _m("This agreement has ended; nothing more is due under it.")
+        raise Conflict(ended, code="agreements.ended")
     chosen = db.scalar(
         update(Instalment)
         .where(Instalment.id == instalment.id, Instalment.allocated_fen == 0)
@@ -129,7 +135,8 @@ def _go_direct(db: Session, instalment: Instalment) -> None:
             _m(
                 "%(amount)s that came in was allocated to this instalment, so it goes through the bureau.",
                 amount=format_yuan(allocated or 0),
-            )
+            ),
+            code="disbursements.allocated",
         )
     set_committed_value(instalment, "way", Way.DIRECT)
 
@@ -212,7 +219,8 @@ def log(
             db.flush()  # the refusal of a second log while one stands
     except IntegrityError:
         raise Conflict(
-            _m("A disbursement is logged for this instalment already. Withdraw it before you log another.")
+            _m("A disbursement is logged for this instalment already. Withdraw it before you log another."),
+            code="disbursements.logged",
         ) from None
     record(
         db, actor, Tag.DISBURSEMENT_LOGGED, subject=("disbursement", disbursement.public_id),

@@ -11,12 +11,12 @@ from app.access.models import Account, Person
 from app.access.scope import scope_condition
 from app.core import clock
 from app.core.actor import Actor
-from app.core.paging import Direction, Page, read_page
+from app.core.paging import PAGE_SIZE, Direction, Page, read_page
 from app.registry.models import HardshipLevel, Student
 from app.sponsorship.claims import run_out_now
-from app.sponsorship.introductions import candidates, count_candidates
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import Claim, ClaimState, Introduction, Place, Sponsor
+from app.sponsorship.nominations import candidates, count_candidates
 
 # --- Introductions ----------------------------------------------------------------------------------------
 
@@ -59,6 +59,7 @@ def places(
     state: str | None = None,
     cursor: str | None = None,
     direction: Direction = Direction.FORWARD,
+    size: int = PAGE_SIZE,
 ) -> Page[Any]:
     """The places of an introduction within the reader's scope, longest waiting first.
 
@@ -89,7 +90,7 @@ def places(
     counts = place_counts(db, actor, introduction)
     return read_page(
         db, chosen, (Place.waiting_since, Place.id), Place.public_id, cursor_of=lambda row: row[0], cursor=cursor,
-        direction=direction, total=counts.get(state, 0) if state else sum(counts.values()),
+        direction=direction, size=size, total=counts.get(state, 0) if state else sum(counts.values()),
     )  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def candidate_page(
     direction: Direction = Direction.FORWARD,
     size: int = 50,
 ) -> Page[Any]:
-    """Who may be introduced, longest waiting first; columns as `introductions.candidates`."""
+    """Who may be introduced, longest waiting first; columns as `nominations.candidates`."""
     chosen = candidates(actor, authority=authority, stage=stage)
     total = count_candidates(db, actor, authority=authority, stage=stage)
     # The key is that of the levels' index, so that a page is read off it.
@@ -177,6 +178,7 @@ def claims(
     introduction: int | None = None,
     cursor: str | None = None,
     direction: Direction = Direction.FORWARD,
+    size: int = PAGE_SIZE,
 ) -> Page[Any]:
     """Claims in one state, the one confirmed first on top, since its deadline is the nearest.
 
@@ -204,7 +206,7 @@ def claims(
     total = db.scalar(chosen.with_only_columns(func.count()).order_by(None))
     return read_page(
         db, chosen, (key, Claim.id), Claim.public_id, cursor_of=lambda row: row[0], cursor=cursor,
-        direction=direction, descending=state != ClaimState.CONFIRMED, total=total,
+        direction=direction, descending=state != ClaimState.CONFIRMED, size=size, total=total,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ class Limits:
     needs_fen: Mapping[str, tuple[int, ...]] = field(
         default_factory=lambda: {
             "P": (100_000,),
-            "X": (100_000,),
+            "X": (100_000, 106_000),
             "C": (120_000, 150_000),
             "G": (200_000,),
             "Z": (200_000,),

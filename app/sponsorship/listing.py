@@ -202,14 +202,15 @@ def own_open(db: Session, sponsor_id: int) -> list[OwnClaim]:
 
 
 def own_claims(
-    db: Session, sponsor_id: int, *, cursor: str | None = None, direction: Direction = Direction.FORWARD
-) -> Page[Any]:
+    db: Session, sponsor_id: int, *, cursor: str | None = None, direction: Direction = Direction.FORWARD,
+    size: int = PAGE_SIZE,
+) -> Page[Any]:  # fmt: skip
     """Every claim that the sponsor ever made, newest first."""
     chosen = _own(sponsor_id)
     total = db.scalar(select(func.count()).select_from(Claim).where(Claim.sponsor_id == sponsor_id))
     page = read_page(
         db, chosen, (Claim.id,), Claim.public_id, cursor_of=lambda row: row[0], cursor=cursor, direction=direction,
-        descending=True, total=total,
+        descending=True, size=size, total=total,
     )  # fmt: skip
     return Page(
         [OwnClaim(*row) for row in page.rows], page.total, page.next_cursor, page.prev_cursor, page.size

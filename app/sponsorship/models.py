@@ -255,8 +255,15 @@ class Instalment(Base):
     way: Mapped[str] = mapped_column(String(8), default=Way.BUREAU)
 
 
+_BOOKED = text("reversed_on IS NULL")
+
+
 class Remittance(Sponsored, Base):
-    """Money received from a payer 到账; what is allocated and refunded never exceeds it."""
+    """Money received from a payer 到账; what is allocated and refunded never exceeds it.
+
+    One that was mistyped is reversed: it stays, with reason and day, counts nowhere, and its bank reference may be
+    booked again. Nothing of it is used then, nor ever after.
+    """
 
     __tablename__ = "remittance"
     __table_args__ = (
@@ -264,6 +271,20 @@ class Remittance(Sponsored, Base):
         CheckConstraint(
             "allocated_fen >= 0 AND refunded_fen >= 0 AND allocated_fen + refunded_fen <= amount_fen",
             name="used_within",
+        ),
+        CheckConstraint(
+            "reversed_on IS NULL OR (allocated_fen = 0 AND refunded_fen = 0)", name="reversed_unused"
+        ),
+        CheckConstraint(
+            "(reversed_on IS NULL) = (reversed_by IS NULL) AND (reversed_on IS NULL) = (reversal_reason IS NULL)",
+            name="reversal_complete",
+        ),
+        Index(
+            "uq_remittance_booked",
+            "bank_reference",
+            unique=True,
+            sqlite_where=_BOOKED,
+            postgresql_where=_BOOKED,
         ),
     )
 
@@ -274,10 +295,18 @@ class Remittance(Sponsored, Base):
     amount_fen: Mapped[fen]
     allocated_fen: Mapped[fen] = mapped_column(default=0)
     refunded_fen: Mapped[fen] = mapped_column(default=0)
-    bank_reference: Mapped[str] = mapped_column(BinaryText(60), unique=True)
+    bank_reference: Mapped[str] = mapped_column(BinaryText(60))
     payment_reference: Mapped[str] = mapped_column(BinaryText(60), default="", index=True)
     recorded_at: Mapped[moment_now]
     recorded_by: Mapped[int | None] = mapped_column(Key, ForeignKey("person.id", ondelete="RESTRICT"))
+    reversed_on: Mapped[date | None] = mapped_column(Date())
+    reversed_by: Mapped[int | None] = mapped_column(Key, ForeignKey("person.id", ondelete="RESTRICT"))
+    reversal_reason: Mapped[str | None] = mapped_column(String(400))
+
+    @property
+    def left_fen(self) -> int:
+        """What can still be allocated or refunded."""
+        return 0 if self.reversed_on else self.amount_fen - self.allocated_fen - self.refunded_fen
 
 
 class Allocation(Base):

@@ -6,12 +6,12 @@ from collections import defaultdict
 from typing import Any
 
 from sqlalchemy import and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.audit.checks import Check, CheckResult, no_rows
 from app.core.i18n import _m
 from app.core.money import plain_yuan
-from app.ledger.models import Book, Posting
+from app.ledger.models import Book, Entry, Posting
 from app.payouts.models import LineState, Payable, PayableState, PayoutLine
 from app.sponsorship.models import (
     Agreement,
@@ -115,9 +115,9 @@ def _sponsors_tie(db: Session) -> CheckResult:
     what the books say; direct money is received and paid in one, as a pair."""
     received, gone, owed = _by_sponsor(), _by_sponsor(), _by_sponsor()
     for sponsor_id, came, refunded in db.execute(
-        select(
-            Remittance.sponsor_id, func.sum(Remittance.amount_fen), func.sum(Remittance.refunded_fen)
-        ).group_by(Remittance.sponsor_id)
+        select(Remittance.sponsor_id, func.sum(Remittance.amount_fen), func.sum(Remittance.refunded_fen))
+        .where(Remittance.reversed_on.is_(None))
+        .group_by(Remittance.sponsor_id)
     ):
         received[sponsor_id] += int(came)
         gone[sponsor_id] += int(refunded)
@@ -155,6 +155,28 @@ def _by_sponsor() -> defaultdict[int, int]:
     return defaultdict(int)
 
 
+def _remittances_booked_once(db: Session) -> CheckResult:
+    """A remittance is in the books by one entry of its amount, which is reversed exactly when the remittance is."""
+    mirror = aliased(Entry)
+    count = db.scalar(select(func.count()).where(Remittance.reversed_on.is_(None)))
+    bad = db.execute(
+        select(Remittance.public_id)
+        .outerjoin(Entry, Entry.source_ref == "remittance:" + Remittance.public_id)
+        .outerjoin(Posting, and_(Posting.entry_id == Entry.id, Posting.book == Book.BANK))
+        .outerjoin(mirror, mirror.reverses_id == Entry.id)
+        .where(
+            or_(
+                Posting.id.is_(None),
+                Posting.amount_fen != Remittance.amount_fen,
+                Remittance.reversed_on.is_(None) != mirror.id.is_(None),
+                mirror.booked_on != Remittance.reversed_on,
+            )
+        )
+        .limit(1)
+    )
+    return no_rows((tuple(row) for row in bad), figure=str(count or 0))
+
+
 def _full_instalments_are_payable(db: Session) -> CheckResult:
     """Each fully allocated instalment has one payable of its amount, and no other instalment has one."""
     count = db.scalar(select(func.count()).where(Instalment.allocated_fen == Instalment.amount_fen))
@@ -186,6 +208,11 @@ CHECKS = (
         "sponsorship.sponsors",
         _m("Per sponsor, what was received is paid, refunded or still there"),
         _sponsors_tie,
+    ),
+    Check(
+        "sponsorship.remittances",
+        _m("A remittance is in the books exactly while it is not reversed"),
+        _remittances_booked_once,
     ),
     Check(
         "sponsorship.payables",

@@ -180,7 +180,7 @@ def totals(db: Session, actor: Actor, *, sponsor_id: int | None = None) -> Total
             _sum(Remittance.amount_fen),
             _sum(Remittance.allocated_fen),
             _sum(Remittance.refunded_fen),
-        ).where(*came)
+        ).where(*came, Remittance.reversed_on.is_(None))
     ).one()
     return Totals(
         agreed=int(agreed[0]), received=int(money[0]), allocated=int(money[1]), paid=int(agreed[1]),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Person
@@ -33,7 +33,7 @@ from app.sponsorship.references import normalise
 
 @dataclass(frozen=True)
 class RemittanceFilter:
-    """`state`: open while some of it waits to be allocated, used when it is all allocated or refunded."""
+    """`state`: open while some of it waits to be allocated, used when it is all allocated or refunded, reversed."""
 
     state: str = ""
     sponsor: str = ""
@@ -55,15 +55,18 @@ def list_remittances(
     direction: Direction = Direction.FORWARD,
     size: int = PAGE_SIZE,
 ) -> tuple[Page[Any], int]:
-    """Newest first, and the sum in fen over all pages."""
+    """Newest first, and the sum in fen over all pages; what was reversed is listed and counts nowhere."""
     query = (
         select()
         .select_from(Remittance)
         .join(Sponsor, Sponsor.id == Remittance.sponsor_id)
         .where(scope_condition(actor, Remittance))
     )
-    if wanted.state:
-        query = query.where(_left() > 0 if wanted.state == "open" else _left() == 0)
+    booked = Remittance.reversed_on.is_(None)
+    if wanted.state == "reversed":
+        query = query.where(~booked)
+    elif wanted.state:
+        query = query.where(booked, _left() > 0 if wanted.state == "open" else _left() == 0)
     if wanted.sponsor:
         query = query.where(Sponsor.public_id == wanted.sponsor)
     if wanted.since:
@@ -79,14 +82,14 @@ def list_remittances(
             )
         )
     count, total_fen = db.execute(
-        query.add_columns(func.count(), func.coalesce(func.sum(Remittance.amount_fen), 0))
+        query.add_columns(func.count(), func.coalesce(func.sum(case((booked, Remittance.amount_fen))), 0))
     ).one()
     page = read_page(
         db,
         query.add_columns(
             Remittance.public_id, Remittance.received_on, Remittance.payer_name, Sponsor.name.label("sponsor"),
             Remittance.bank_reference, Remittance.amount_fen, Remittance.allocated_fen, Remittance.refunded_fen,
-            _left().label("left_fen"),
+            case((booked, _left()), else_=0).label("left_fen"), Remittance.reversed_on,
         ),
         [Remittance.received_on, Remittance.id], Remittance.public_id, cursor_of=lambda row: str(row.public_id),
         cursor=cursor, direction=direction, descending=True, size=size, total=count,
@@ -99,8 +102,8 @@ def allocations_of(db: Session, actor: Actor, remittance: Remittance) -> Sequenc
     return db.execute(
         select(
             Agreement.public_id, Agreement.number, Place.alias, Instalment.term, Allocation.amount_fen,
-            Allocation.allocated_on, Person.name, Allocation.public_id,
-            can_be_taken_back(),
+            Allocation.allocated_on, Person.name, Allocation.public_id.label("allocation"),
+            can_be_taken_back().label("may_take_back"),
         )
         .select_from(Allocation)
         .join(Instalment, Instalment.id == Allocation.instalment_id)

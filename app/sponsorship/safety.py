@@ -5,6 +5,7 @@ The list shows an alias that was drawn, stage, education authority, need and sin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
@@ -31,6 +32,10 @@ PUBLIC_COLUMNS: Final = (
 )
 
 
+# A student stands in one of these at most.
+_OPEN: Final = (PlaceState.NOMINATED, PlaceState.LISTED)
+
+
 class Cell(NamedTuple):
     """What the public list says of a child besides its alias."""
 
@@ -40,22 +45,39 @@ class Cell(NamedTuple):
 
 
 def look_alikes(db: Session, cells: Iterable[Cell]) -> dict[Cell, int]:
-    """How many registered students each cell fits: those of its stage and authority, where such a need is usual."""
+    """How many registered students each cell fits, by stage, authority and need together.
+
+    A student in an open place has the need of that place; any other could have one of the bureau's usual needs.
+    """
     wanted = list(cells)
-    counts: dict[tuple[str, str], int] = {
+    here = (
+        Student.record_state == RecordState.ACTIVE,
+        Student.authority_code.in_({cell.authority_code for cell in wanted}),
+        Student.stage.in_({cell.stage for cell in wanted}),
+    )
+    all_: dict[tuple[str, str], int] = {
         (stage, code): n
         for stage, code, n in db.execute(
             select(Student.stage, Student.authority_code, func.count())
-            .where(
-                Student.record_state == RecordState.ACTIVE,
-                Student.authority_code.in_({cell.authority_code for cell in wanted}),
-                Student.stage.in_({cell.stage for cell in wanted}),
-            )
+            .where(*here)
             .group_by(Student.stage, Student.authority_code)
         )
     }
+    shown = {
+        Cell(stage, code, need_fen): n
+        for stage, code, need_fen, n in db.execute(
+            select(Student.stage, Student.authority_code, Place.need_fen, func.count())
+            .join(Place, Place.student_id == Student.id)
+            .where(*here, Place.state.in_(_OPEN))
+            .group_by(Student.stage, Student.authority_code, Place.need_fen)
+        )
+    }
+    usual = {fen for amounts in LIMITS.needs_fen.values() for fen in amounts}
+    others = Counter(all_)
+    for (stage, code, _), n in shown.items():
+        others[stage, code] -= n
     return {
-        cell: counts.get((cell.stage, cell.authority_code), 0) if need_fits(cell.stage, cell.need_fen) else 0
+        cell: shown.get(cell, 0) + (others[cell.stage, cell.authority_code] if cell.need_fen in usual else 0)
         for cell in wanted
     }
 
@@ -70,7 +92,7 @@ def cells_of(introduction_id: int) -> Any:
         select(Place.stage, Place.authority_code, Place.need_fen)
         .where(
             Place.introduction_id == introduction_id,
-            Place.state.in_([PlaceState.NOMINATED, PlaceState.LISTED]),
+            Place.state.in_(_OPEN),
         )
         .distinct()
         .order_by(Place.stage, Place.authority_code, Place.need_fen)

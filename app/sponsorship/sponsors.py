@@ -94,6 +94,13 @@ def _checked(kind: str, name: str, credit_code: str) -> str | None:
     if not name:
         raise Invalid(not_stored, fields={"name": _m("This field is needed.")})
     if kind == SponsorKind.PERSON:
+        if credit_code.strip():
+            raise Invalid(
+                not_stored,
+                fields={
+                    "kind": _m("A credit code is typed below. Choose the organisation, or empty the code.")
+                },
+            )
         return None
     if kind != SponsorKind.ORGANISATION:
         raise Invalid(not_stored, fields={"kind": _m("Choose one of the options.")})

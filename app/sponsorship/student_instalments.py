@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app.access.permissions import Permission
 from app.core.actor import Actor
 from app.core.i18n import _m, format_term
-from app.registry.hooks import MONEY, MoneyRow
+from app.registry.hooks import MoneyRow
 from app.sponsorship.overview import PROGRESS, instalments_of_student
 
 
@@ -23,6 +23,3 @@ def rows_of_student(db: Session, actor: Actor, student_id: int) -> list[MoneyRow
         what = _m("Sponsored instalment, %(term)s", term=format_term(row.term))
         found.append(MoneyRow(what, row.amount_fen, row.on or row.due_on, word, kind, href))
     return found
-
-
-MONEY.append(rows_of_student)

@@ -9,7 +9,7 @@ from app.access.permissions import Permission
 from app.access.scope import scope_condition
 from app.core.actor import Actor, ScopeKind
 from app.core.i18n import _m
-from app.registry.hooks import MONEY, MoneyRow
+from app.registry.hooks import MoneyRow
 from app.sponsorship.models import Agreement, Introduction, Place
 from app.sponsorship.workflow import PLACE
 
@@ -56,6 +56,3 @@ def rows_of_student(db: Session, actor: Actor, student_id: int) -> list[MoneyRow
             )
         )  # fmt: skip
     return found
-
-
-MONEY.append(rows_of_student)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -11,7 +12,7 @@ from app.access.permissions import Permission
 from app.access.scope import scope_condition, visible
 from app.core import clock
 from app.core.actor import Actor
-from app.core.i18n import Message, _m
+from app.core.i18n import Message, _mn
 from app.core.waiting import Waiting, counted
 from app.payouts.models import LineState, Payable, PayoutLine
 from app.sponsorship.models import (
@@ -40,31 +41,65 @@ def waiting(db: Session, actor: Actor) -> list[Waiting]:
     found: list[Waiting] = []
     if actor.may(Permission.CLAIMS_DECIDE):
         claims = select(Claim).where(Claim.state == ClaimState.CONFIRMED)
-        found.append(counted(db, _m("claims to approve or refuse"), "/claims", claims, Claim.confirmed_at))
+        found.append(
+            counted(
+                db,
+                lambda n: _mn("claim to approve or refuse", "claims to approve or refuse", n),
+                "/claims",
+                claims,
+                Claim.confirmed_at,
+            )
+        )
     if actor.may(Permission.SPONSORS_APPROVE):
         pending = select(Sponsor).where(Sponsor.state == SponsorState.PENDING)
         found.append(
-            counted(db, _m("sponsors to approve"), "/sponsors?state=pending", pending, Sponsor.signed_up_at)
+            counted(
+                db,
+                lambda n: _mn("sponsor to approve", "sponsors to approve", n),
+                "/sponsors?state=pending",
+                pending,
+                Sponsor.signed_up_at,
+            )
         )
     if actor.may(Permission.DISBURSEMENTS_CONFIRM):
         found.append(
-            _disbursements(db, actor, DisbursementState.LOGGED, _m("direct disbursements to confirm"))
+            _disbursements(
+                db,
+                actor,
+                DisbursementState.LOGGED,
+                lambda n: _mn("direct disbursement to confirm", "direct disbursements to confirm", n),
+            )
         )
     if actor.may(Permission.REMITTANCES_RECORD):
         unused = select(Remittance).where(
-            Remittance.allocated_fen + Remittance.refunded_fen < Remittance.amount_fen
+            Remittance.allocated_fen + Remittance.refunded_fen < Remittance.amount_fen,
+            Remittance.reversed_on.is_(None),
         )
-        what = _m("remittances not fully allocated")
-        found.append(counted(db, what, "/remittances?state=open", unused, Remittance.received_on))
         found.append(
-            _disbursements(db, actor, DisbursementState.DISPUTED, _m("disputed direct disbursements"))
+            counted(
+                db,
+                lambda n: _mn("remittance not fully allocated", "remittances not fully allocated", n),
+                "/remittances?state=open",
+                unused,
+                Remittance.received_on,
+            )
+        )
+        found.append(
+            _disbursements(
+                db,
+                actor,
+                DisbursementState.DISPUTED,
+                lambda n: _mn("disputed direct disbursement", "disputed direct disbursements", n),
+            )
         )
     if actor.may(Permission.OWN_SPONSORSHIP_READ):
         found.extend(_of_sponsor(db, actor))
     return found
 
 
-def _disbursements(db: Session, actor: Actor, state: DisbursementState, what: Message) -> Waiting:
+def _disbursements(
+    db: Session, actor: Actor, state: DisbursementState, what: Callable[[int], Message]
+) -> Waiting:
     rows = visible(actor, DirectDisbursement).where(DirectDisbursement.state == state)
     return counted(db, what, f"/disbursements?state={state.value}", rows, DirectDisbursement.handed_on)
 
@@ -82,9 +117,28 @@ def _of_sponsor(db: Session, actor: Actor) -> list[Waiting]:
         )
     )
     return [
-        counted(db, _m("held students to confirm"), "/cart", held, Claim.held_at),
-        counted(db, _m("instalments that are not fully received"), "/sponsorship", due, Instalment.due_on),
-        _disbursements(db, actor, DisbursementState.DISPUTED, _m("disputed direct disbursements")),
+        counted(
+            db,
+            lambda n: _mn("held student to confirm", "held students to confirm", n),
+            "/cart",
+            held,
+            Claim.held_at,
+        ),
+        counted(
+            db,
+            lambda n: _mn(
+                "instalment that is not fully received", "instalments that are not fully received", n
+            ),
+            "/sponsorship",
+            due,
+            Instalment.due_on,
+        ),
+        _disbursements(
+            db,
+            actor,
+            DisbursementState.DISPUTED,
+            lambda n: _mn("disputed direct disbursement", "disputed direct disbursements", n),
+        ),
     ]
 
 

@@ -13,6 +13,7 @@ from app.core import clock
 from app.core.actor import Actor
 from app.core.i18n import Message, _m, _mn
 from app.sponsorship import safety
+from app.sponsorship.impartial import not_of_own_sponsor, not_own_sponsor
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import (
     Claim,
@@ -115,11 +116,11 @@ SPONSOR: Final = Workflow(
     (
         Transition(
             "approve", frozenset({SponsorState.PENDING, SponsorState.REFUSED}), SponsorState.APPROVED,
-            _P.SPONSORS_APPROVE, _m("Approve sponsor"), Tag.SPONSOR_APPROVED,
+            _P.SPONSORS_APPROVE, _m("Approve sponsor"), Tag.SPONSOR_APPROVED, guard=not_own_sponsor,
         ),
         Transition(
             "refuse", frozenset({SponsorState.PENDING}), SponsorState.REFUSED, _P.SPONSORS_APPROVE,
-            _m("Refuse sponsor"), Tag.SPONSOR_REFUSED, needs_reason=True, danger=True,
+            _m("Refuse sponsor"), Tag.SPONSOR_REFUSED, guard=not_own_sponsor, needs_reason=True, danger=True,
         ),
     ),
 )  # fmt: skip
@@ -146,13 +147,13 @@ def _still_held(_db: Session, _actor: Actor, claim: Any) -> Message | None:
     return None
 
 
-def _still_open(_db: Session, _actor: Actor, claim: Any) -> Message | None:
+def _still_open(db: Session, actor: Actor, claim: Any) -> Message | None:
     if run_out(claim):
         return _m(
             "The time to decide this claim was over on %(until)s, and the place is free again.",
             until=claim.confirmed_at + LIMITS.decide_within,
         )
-    return None
+    return not_of_own_sponsor(db, actor, claim)
 
 
 def _due(_db: Session, _actor: Actor, claim: Any) -> Message | None:
@@ -190,7 +191,7 @@ CLAIM: Final = Workflow(
         ),
         Transition(
             "refuse", frozenset({ClaimState.CONFIRMED}), ClaimState.REFUSED, _P.CLAIMS_DECIDE,
-            _m("Refuse claim"), Tag.CLAIM_REFUSED, needs_reason=True, danger=True,
+            _m("Refuse claim"), Tag.CLAIM_REFUSED, guard=not_of_own_sponsor, needs_reason=True, danger=True,
         ),
         Transition(
             "free", frozenset({ClaimState.HELD, ClaimState.CONFIRMED}), ClaimState.RELEASED, _P.INTRODUCTIONS_MANAGE,
@@ -202,7 +203,7 @@ CLAIM: Final = Workflow(
         ),
         Transition(
             "end", frozenset({ClaimState.ACTIVE}), ClaimState.ENDED, _P.CLAIMS_DECIDE,
-            _m("End claim"), Tag.CLAIM_ENDED, needs_reason=True, danger=True,
+            _m("End claim"), Tag.CLAIM_ENDED, guard=not_of_own_sponsor, needs_reason=True, danger=True,
         ),
     ),
 )  # fmt: skip

@@ -24,7 +24,6 @@ from app.sponsorship import (
     deallocations,
     overview,
     remittance_lists,
-    student_instalments,  # noqa: F401 - hangs its rows into the student's page
 )
 from app.sponsorship.models import Agreement, Claim, Instalment, Sponsor
 from app.sponsorship.money_forms import ReasonForm

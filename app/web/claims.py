@@ -16,7 +16,6 @@ from app.core.actor import Actor
 from app.core.codes import STAGES
 from app.core.errors import Invalid
 from app.core.i18n import _m, _mn
-from app.core.paging import Direction
 from app.door.access import requires
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
@@ -27,8 +26,8 @@ from app.sponsorship.models import ClaimState, Sponsor
 from app.sponsorship.schedule import share_of
 from app.sponsorship.sponsor_forms import DecideForm, ReasonForm
 from app.sponsorship.workflow import CLAIM
-from app.web import addresses  # noqa: F401 - the form of public ids in addresses
 from app.web.money_words import ended
+from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -43,15 +42,11 @@ _KINDS: Final = {state: kind for state, (_, kind) in CLAIM.states.items()}
 
 
 def _queue_page(request: Request, actor: Actor, db: Session, form: Submitted) -> Response:
-    query = request.query_params
-    wish = query.get("state")
-    state = ClaimState(wish) if wish in _STATES else ClaimState.CONFIRMED
-    number = query.get("introduction", "")
-    introduction = int(number) if number.isascii() and number.isdigit() and len(number) < 7 else None
-    before = query.get("before")
+    asked = narrowing(request, "state", "sponsor", "introduction")
+    state = ClaimState(asked.one_of("state", _STATES) or ClaimState.CONFIRMED)
     found = introduction_lists.claims(
-        db, actor, state=state, sponsor=query.get("sponsor"), introduction=introduction,
-        cursor=before or query.get("after"), direction=Direction.BACKWARD if before else Direction.FORWARD,
+        db, actor, state=state, sponsor=asked.text("sponsor") or None, introduction=asked.number("introduction"),
+        **place_in_list(request),
     )  # fmt: skip
     names = places.known(db)
     now = clock.now()
@@ -68,7 +63,7 @@ def _queue_page(request: Request, actor: Actor, db: Session, form: Submitted) ->
             for claim, alias, stage, code, need, shares, share_no, introduction_no, sponsor, sponsor_name,
             confirmed_at, held_at in found.rows
         ],
-        filter=blank(request, state=state.value, introduction=number),
+        filter=blank(request, state=state.value, introduction=asked.text("introduction")),
         tabs=[
             (name, f"/claims?state={value}", value == state)
             for value, name in _STATES.items()

@@ -16,25 +16,22 @@ from app.core.codes import STAGES
 from app.core.errors import Invalid
 from app.core.i18n import Message, _m, _mn
 from app.core.money import format_yuan
-from app.core.paging import Direction
 from app.door.access import requires
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
 from app.registry import places
-from app.sponsorship import introduction_lists, introductions, safety, student_money
+from app.sponsorship import introduction_lists, introductions, nominations, safety
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import IntroductionState, PlaceState
 from app.sponsorship.sponsor_forms import ComposeForm, NominateForm, ReasonForm
 from app.sponsorship.workflow import INTRODUCTION, PLACE
-from app.web import addresses  # noqa: F401 - the form of public ids in addresses
+from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Actor, requires(Permission.INTRODUCTIONS_READ)]
 Manager = Annotated[Actor, requires(Permission.INTRODUCTIONS_MANAGE)]
 
-# Importing it hangs the rows of sponsorship into a student's page.
-MONEY_ROWS: Final = student_money.rows_of_student
 _STATES: Final = {state: label for state, (label, _) in INTRODUCTION.states.items()}
 _KINDS: Final = {state: kind for state, (_, kind) in INTRODUCTION.states.items()}
 _PLACE_STATES: Final = {state: label for state, (label, _) in PLACE.states.items()}
@@ -44,11 +41,6 @@ _DONE: Final[dict[str, Message]] = {
     "close": _m("The introduction is closed."),
     "settle": _m("The introduction is settled."),
 }
-
-
-def _cursor(request: Request) -> tuple[str | None, Direction]:
-    before = request.query_params.get("before")
-    return (before, Direction.BACKWARD) if before else (request.query_params.get("after"), Direction.FORWARD)
 
 
 # --- List and composing -----------------------------------------------------------------------------------
@@ -90,12 +82,8 @@ def compose(request: Request, actor: Manager, form: Form, db: Db) -> Response:
 def _record_page(request: Request, actor: Actor, public_id: str, db: Session, form: Submitted) -> Response:
     introduction = introductions.get_introduction(db, public_id)
     names = places.known(db)
-    wish = request.query_params.get("state")
-    state = wish if wish in _PLACE_STATES else None
-    cursor, direction = _cursor(request)
-    found = introduction_lists.places(
-        db, actor, introduction, state=state, cursor=cursor, direction=direction
-    )
+    state = narrowing(request, "state").one_of("state", _PLACE_STATES) or None
+    found = introduction_lists.places(db, actor, introduction, state=state, **place_in_list(request))
     counts = introduction_lists.place_counts(db, actor, introduction)
     sees_students = actor.may(Permission.STUDENTS_READ)
     return page(
@@ -192,7 +180,7 @@ def remove_place(
     form.redraw = partial(_record_page, request, actor, introduction_id)
     introduction = introductions.get_introduction(db, introduction_id)
     place = introductions.get_place(db, actor, introduction, place_id)
-    introductions.remove(db, actor, introduction, place)
+    nominations.remove(db, actor, introduction, place)
     return redirect(
         request, f"/introductions/{introduction_id}", _m("%(alias)s is out of the draft.", alias=place.alias)
     )
@@ -218,13 +206,12 @@ def withdraw_place(
 def _nominate_page(request: Request, actor: Actor, public_id: str, db: Session, form: Submitted) -> Response:
     introduction = introductions.get_introduction(db, public_id)
     names = places.known(db)
-    query = request.query_params
+    asked = narrowing(request, "authority", "stage")
     authorities = [(a.code, a.label()) for a in places.list_authorities(db, actor)]
-    authority = query.get("authority") if query.get("authority") in dict(authorities) else None
-    stage = query.get("stage") if query.get("stage") in LIMITS.needs_fen else None
-    cursor, direction = _cursor(request)
+    authority = asked.one_of("authority", dict(authorities)) or None
+    stage = asked.one_of("stage", LIMITS.needs_fen) or None
     found = introduction_lists.candidate_page(
-        db, actor, authority=authority, stage=stage, cursor=cursor, direction=direction
+        db, actor, authority=authority, stage=stage, **place_in_list(request)
     )
     counts = introduction_lists.place_counts(db, actor, introduction)
     return page(
@@ -267,7 +254,7 @@ def nominate(request: Request, actor: Manager, form: Form, db: Db, introduction_
     if not wanted.student:
         raise Invalid(_m("No student is chosen. Tick the students first."))
     introduction = introductions.get_introduction(db, introduction_id)
-    outcomes = introductions.nominate_many(
+    outcomes = nominations.nominate_many(
         db, actor, introduction, wanted.student, needs_fen=wanted.needs_fen(), shares=wanted.shares
     )
     lost = [outcome.refusal for outcome in outcomes if outcome.refusal is not None]

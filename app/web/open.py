@@ -19,7 +19,6 @@ from app.core.codes import STAGES
 from app.core.errors import Invalid
 from app.core.i18n import Message, _m, _mn
 from app.core.money import format_yuan
-from app.core.paging import Direction
 from app.door.access import public, requires
 from app.door.forms import Form, Submitted, blank, done
 from app.door.sessions import Db, ReadDb
@@ -28,8 +27,8 @@ from app.sponsorship import claims, listing, sponsors
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import ClaimState, SponsorKind
 from app.sponsorship.workflow import CLAIM
-from app.web import addresses  # noqa: F401 - the form of public ids in addresses
 from app.web.login import local_path
+from app.web.narrowing import narrowing, place_in_list
 from app.web.render import flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -85,15 +84,6 @@ def _hold_key(request: Request) -> str:
 # --- The list ---------------------------------------------------------------------------------------------------
 
 
-def _direction(request: Request) -> tuple[str | None, Direction]:
-    before = request.query_params.get("before")
-    return (before, Direction.BACKWARD) if before else (request.query_params.get("after"), Direction.FORWARD)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 9 else None
-
-
 def sponsor_notice(db: Session, actor: Actor) -> Message | None:
     """Why this sponsor cannot claim yet, said before it has filled a cart."""
     if not actor.may(Permission.PLACES_CLAIM) or actor.scope.sponsor_id is None:
@@ -102,16 +92,14 @@ def sponsor_notice(db: Session, actor: Actor) -> Message | None:
 
 
 def _list_page(request: Request, actor: Actor, db: Session, base: str) -> Response:
-    query = request.query_params
+    asked = narrowing(request, "stage", "authority", "need", "introduction")
     choices = listing.open_choices(db)
     names = places.known(db)
-    cursor, direction = _direction(request)
-    stage = query.get("stage") if query.get("stage") in choices.stages else None
-    authority = query.get("authority") if query.get("authority") in choices.authorities else None
-    need, introduction = _number(query.get("need")), _number(query.get("introduction"))
+    stage, authority = asked.one_of("stage", choices.stages), asked.one_of("authority", choices.authorities)
+    need, introduction = asked.number("need"), asked.number("introduction")
     found = listing.open_places(
-        db, introduction=introduction, stage=stage, authority=authority, need_fen=need, cursor=cursor,
-        direction=direction,
+        db, introduction=introduction, stage=stage or None, authority=authority or None, need_fen=need,
+        **place_in_list(request),
     )  # fmt: skip
     cart = cart_of(request)
     return page(
@@ -122,7 +110,7 @@ def _list_page(request: Request, actor: Actor, db: Session, base: str) -> Respon
             for p in found.rows
         ],
         filter=blank(
-            request, stage=stage or "", authority=authority or "", need=str(need or ""),
+            request, stage=stage, authority=authority, need=str(need or ""),
             introduction=str(introduction or ""),
         ),
         in_force=[
@@ -279,8 +267,7 @@ def _claim_rows(names: places.Places, found: list[listing.OwnClaim]) -> list[tup
 def _mine_page(request: Request, actor: Actor, db: Session, form: Submitted) -> Response:
     names = places.known(db)
     sponsor = sponsors.own_sponsor(db, actor)
-    cursor, direction = _direction(request)
-    found = listing.own_claims(db, _sponsor_id(actor), cursor=cursor, direction=direction)
+    found = listing.own_claims(db, _sponsor_id(actor), **place_in_list(request))
     return page(
         request, "sponsorship/my_claims.html", actor=actor, title=_m("My claims"), page=found, form=form,
         open_rows=_claim_rows(names, listing.own_open(db, _sponsor_id(actor))),

@@ -1,4 +1,4 @@
-"""Remittances: list, record one by its payment reference, allocate, refund."""
+"""Remittances: list, record one by its payment reference, allocate."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from app.access.permissions import Permission
 from app.access.scope import visible
 from app.core import clock
 from app.core.actor import Actor
-from app.core.errors import Invalid, NotFound
+from app.core.errors import Invalid
 from app.core.i18n import Message, _m
 from app.core.money import MoneyProblem, format_yuan, parse_yuan, plain_yuan
 from app.door.access import requires
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
-from app.sponsorship import deallocations, remittance_lists, remittances
-from app.sponsorship.models import Agreement, Allocation, Instalment, Remittance, Sponsor
-from app.sponsorship.money_forms import ReasonForm, RefundForm, RemittanceForm
+from app.sponsorship import allocations, remittance_lists, remittances
+from app.sponsorship.allocations import Proposal
+from app.sponsorship.models import Remittance, Sponsor
+from app.sponsorship.money_forms import RemittanceForm
 from app.sponsorship.references import grouped
-from app.sponsorship.remittances import Incoming, Proposal
+from app.sponsorship.remittances import Incoming
 from app.web import addresses
-from app.web.money_words import taken_back
 from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
 
@@ -40,7 +40,7 @@ _PART = "part-"
 def list_(request: Request, actor: Reader, db: ReadDb) -> Response:
     asked = narrowing(request, "state", "sponsor", "since", "until", "q")
     wanted = remittance_lists.RemittanceFilter(
-        state=asked.one_of("state", ("open", "used")),
+        state=asked.one_of("state", ("open", "used", "reversed")),
         sponsor=asked.text("sponsor"),
         since=asked.day("since"),
         until=asked.day("until"),
@@ -79,7 +79,7 @@ def _new(request: Request, actor: Actor, db: Session, form: Submitted) -> Respon
     open_: list[Proposal] = []
     if sponsor is not None:
         form.values.setdefault("payer_name", sponsor.name)
-        open_ = remittances.propose(db, actor, sponsor.id, 0, first=agreement)
+        open_ = allocations.propose(db, actor, sponsor.id, 0, first=agreement)
         if open_ and "amount" not in form.values:
             form.values["amount"] = plain_yuan(open_[0].open_fen)
     return page(
@@ -99,11 +99,24 @@ def _new(request: Request, actor: Actor, db: Session, form: Submitted) -> Respon
 
 @router.get("/remittances/new", name="remittances.new")
 def new(request: Request, actor: Finance, db: ReadDb) -> Response:
-    asked = {
-        name: request.query_params.get(name, "").strip()[:120] for name in ("payment_reference", "sponsor")
+    asked = narrowing(request, "payment_reference", "sponsor")
+    known = {name: value for name, value in asked.values.items() if value}
+    again = request.query_params.get("again", "")[:40]
+    if again:
+        known = _of_reversed(db, remittances.get_remittance(db, actor, again))
+    return _new(request, actor, db, blank(request, **({"received_on": clock.today().isoformat()} | known)))
+
+
+def _of_reversed(db: Session, remittance: Remittance) -> dict[str, str]:
+    """What was recorded and reversed, to be recorded once more with what was wrong put right."""
+    return {
+        "payment_reference": remittance.payment_reference,
+        "sponsor": db.get_one(Sponsor, remittance.sponsor_id).public_id,
+        "payer_name": remittance.payer_name,
+        "received_on": remittance.received_on.isoformat(),
+        "amount": plain_yuan(remittance.amount_fen),
+        "bank_reference": remittance.bank_reference,
     }
-    known = {name: value for name, value in asked.items() if value}
-    return _new(request, actor, db, blank(request, received_on=clock.today().isoformat(), **known))
 
 
 def _check(request: Request, actor: Actor, db: Session, form: Submitted) -> Response:
@@ -112,7 +125,7 @@ def _check(request: Request, actor: Actor, db: Session, form: Submitted) -> Resp
     incoming, sponsor_id, agreement = remittances.check_incoming(
         db, actor, _incoming(filled), sponsor=_sponsor(db, actor, filled.sponsor)
     )
-    proposed = remittances.propose(db, actor, sponsor_id, incoming.amount_fen, first=agreement)
+    proposed = allocations.propose(db, actor, sponsor_id, incoming.amount_fen, first=agreement)
     _prefill(form, proposed)
     return page(
         request,
@@ -124,6 +137,7 @@ def _check(request: Request, actor: Actor, db: Session, form: Submitted) -> Resp
         agreement=agreement,
         reference=grouped(incoming.payment_reference) if agreement else incoming.payment_reference,
         proposed=proposed,
+        named=agreement is not None,
         left=incoming.amount_fen - sum(part.amount_fen for part in proposed),
         has_errors=bool(form.errors),
     )
@@ -148,7 +162,7 @@ def create(request: Request, actor: Finance, form: Form, db: Db) -> Response:
     remittance = remittances.record_remittance(
         db, actor, **_incoming(filled)._asdict(), sponsor=_sponsor(db, actor, filled.sponsor)
     )
-    proposed = remittances.propose(db, actor, remittance.sponsor_id, 0)
+    proposed = allocations.propose(db, actor, remittance.sponsor_id, 0)
     _allocate(db, actor, remittance, form, proposed)
     return redirect(
         request, f"/remittances/{remittance.public_id}",
@@ -186,14 +200,14 @@ def _allocate(db: Session, actor: Actor, remittance: Any, form: Submitted, propo
         if fen > part.open_fen:
             wrong[name] = _m("Only %(amount)s of it is open.", amount=format_yuan(part.open_fen))
         parts.append((part.instalment_id, fen))
-    left = remittance.amount_fen - remittance.allocated_fen - remittance.refunded_fen
+    left = remittance.left_fen
     if not wrong and sum(fen for _, fen in parts) > left and proposed:
         wrong[_PART + proposed[0].public_id] = _m(
             "Together this is more than the %(amount)s that are there.", amount=format_yuan(left)
         )
     if wrong:
         raise Invalid(_m("Some fields need another look. What you typed is kept."), fields=wrong)
-    remittances.allocate_many(db, actor, remittance, parts)
+    allocations.allocate_many(db, actor, remittance, parts)
 
 
 # --- One remittance ---------------------------------------------------------------------------
@@ -207,9 +221,10 @@ def record(request: Request, actor: Reader, remittance: str, db: ReadDb) -> Resp
         "sponsorship/remittance.html",
         actor=actor,
         remittance=found,
-        left=found.amount_fen - found.allocated_fen - found.refunded_fen,
+        left=found.left_fen,
         sponsor=db.get_one(Sponsor, found.sponsor_id),
         recorder=remittance_lists.person_name(db, found.recorded_by),
+        reverser=remittance_lists.person_name(db, found.reversed_by),
         allocations=remittance_lists.allocations_of(db, actor, found),
         taken_back=remittance_lists.deallocations_of(db, actor, remittance=found),
         refunds=remittance_lists.refunds_of(db, found),
@@ -220,9 +235,9 @@ def _allocation_page(
     request: Request, actor: Actor, public_id: str, db: Session, form: Submitted
 ) -> Response:
     found = remittances.get_remittance(db, actor, public_id)
-    left = found.amount_fen - found.allocated_fen - found.refunded_fen
+    left = found.left_fen
     first = remittances.find_agreement(db, actor, found.payment_reference)
-    proposed = remittances.propose(db, actor, found.sponsor_id, left, first=first)
+    proposed = allocations.propose(db, actor, found.sponsor_id, left, first=first)
     _prefill(form, proposed)
     return page(
         request,
@@ -233,6 +248,7 @@ def _allocation_page(
         sponsor=db.get_one(Sponsor, found.sponsor_id),
         left=left,
         proposed=proposed,
+        named=first is not None,
         has_errors=bool(form.errors),
     )
 
@@ -247,91 +263,8 @@ def allocate(request: Request, actor: Finance, remittance: str, form: Form, db: 
     form.redraw = partial(_allocation_page, request, actor, remittance)
     found = remittances.get_remittance(db, actor, remittance)
     before = found.allocated_fen
-    _allocate(db, actor, found, form, remittances.propose(db, actor, found.sponsor_id, 0))
+    _allocate(db, actor, found, form, allocations.propose(db, actor, found.sponsor_id, 0))
     return redirect(
         request, f"/remittances/{remittance}",
         _m("%(amount)s is allocated.", amount=format_yuan(found.allocated_fen - before)),
     )  # fmt: skip
-
-
-def _allocation(db: Session, actor: Actor, remittance: Remittance, public_id: str) -> Allocation:
-    found = deallocations.get_allocation(db, actor, public_id)
-    if found.remittance_id != remittance.id:
-        raise NotFound(_m("This allocation does not exist, or it is not in your scope."))
-    return found
-
-
-def _take_back_page(
-    request: Request, actor: Actor, remittance: str, allocation: str, db: Session, form: Submitted
-) -> Response:
-    whole = remittances.get_remittance(db, actor, remittance)
-    part = _allocation(db, actor, whole, allocation)
-    instalment = db.get_one(Instalment, part.instalment_id)
-    back = f"/remittances/{remittance}"
-    return page(
-        request,
-        "sponsorship/take_back.html",
-        actor=actor,
-        form=form,
-        fen=part.amount_fen,
-        agreement=db.get_one(Agreement, instalment.agreement_id),
-        term=instalment.term,
-        sponsor=db.get_one(Sponsor, whole.sponsor_id),
-        back=back,
-        crumbs=[
-            (_m("Remittances"), "/remittances"),
-            (_m("Remittance of %(day)s", day=whole.received_on), back),
-        ],
-        has_errors=bool(form.errors),
-    )
-
-
-@router.get(addresses.REMITTANCE + "/allocations/{allocation:pid}/take-back", name="remittances.take_back")
-def take_back_page(
-    request: Request, actor: Finance, remittance: str, allocation: str, db: ReadDb
-) -> Response:
-    return _take_back_page(request, actor, remittance, allocation, db, blank(request))
-
-
-@router.post(addresses.REMITTANCE + "/allocations/{allocation:pid}/take-back")
-def take_back(
-    request: Request, actor: Finance, remittance: str, allocation: str, form: Form, db: Db
-) -> Response:
-    form.redraw = partial(_take_back_page, request, actor, remittance, allocation)
-    part = _allocation(db, actor, remittances.get_remittance(db, actor, remittance), allocation)
-    fen = deallocations.deallocate(db, actor, part, reason=form.bind(ReasonForm).reason)
-    return redirect(request, f"/remittances/{remittance}", taken_back(fen))
-
-
-def _refund_page(request: Request, actor: Actor, public_id: str, db: Session, form: Submitted) -> Response:
-    found = remittances.get_remittance(db, actor, public_id)
-    left = found.amount_fen - found.allocated_fen - found.refunded_fen
-    form.values.setdefault("amount", plain_yuan(left))
-    return page(
-        request,
-        "sponsorship/remittance_refund.html",
-        actor=actor,
-        form=form,
-        remittance=found,
-        left=left,
-        sponsor=db.get_one(Sponsor, found.sponsor_id),
-        has_errors=bool(form.errors),
-    )
-
-
-@router.get(addresses.REMITTANCE + "/refund", name="remittances.refund")
-def refund_page(request: Request, actor: Finance, remittance: str, db: ReadDb) -> Response:
-    return _refund_page(request, actor, remittance, db, blank(request))
-
-
-@router.post(addresses.REMITTANCE + "/refund")
-def refund(request: Request, actor: Finance, remittance: str, form: Form, db: Db) -> Response:
-    form.redraw = partial(_refund_page, request, actor, remittance)
-    found = remittances.get_remittance(db, actor, remittance)
-    filled = form.bind(RefundForm)
-    remittances.refund(db, actor, found, filled.amount, reason=filled.reason)
-    return redirect(
-        request,
-        f"/remittances/{remittance}",
-        _m("%(amount)s is refunded.", amount=format_yuan(filled.amount)),
-    )

@@ -19,7 +19,6 @@ from app.core.actor import Actor
 from app.core.errors import Invalid
 from app.core.i18n import Message, _m
 from app.core.mask import mask_phone
-from app.core.paging import Direction
 from app.db import Database
 from app.door.access import public, requires
 from app.door.address import client_network
@@ -29,7 +28,7 @@ from app.sponsorship import introduction_lists, sponsors
 from app.sponsorship.models import Sponsor, SponsorKind, SponsorState
 from app.sponsorship.sponsor_forms import ReasonForm, SignUpForm, StaffForm
 from app.sponsorship.workflow import SPONSOR
-from app.web import addresses  # noqa: F401 - the form of public ids in addresses
+from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -40,6 +39,11 @@ StaffManager = Annotated[Actor, requires(Permission.SPONSORS_APPROVE, Permission
 SPONSOR_KINDS: Final[dict[str, Message]] = {
     SponsorKind.PERSON: _m("Person"),
     SponsorKind.ORGANISATION: _m("Organisation"),
+}
+# The same, as somebody who signs up is asked.
+_WHO: Final[dict[str, Message]] = {
+    SponsorKind.PERSON.value: _m("I do, as a person"),
+    SponsorKind.ORGANISATION.value: _m("My organisation: a company, charity, association or school"),
 }
 _STATES: Final = {state: label for state, (label, _) in SPONSOR.states.items()}
 _KINDS: Final = {state: kind for state, (_, kind) in SPONSOR.states.items()}
@@ -55,7 +59,7 @@ _ACCOUNT_STATES: Final = {
 def _sign_up_page(request: Request, actor: Actor, _db: Session | None, form: Submitted) -> Response:
     return page(
         request, "sponsorship/sign_up.html", actor=actor, title=_m("Become a sponsor"), form=form,
-        has_errors=bool(form.errors), kinds=list(SPONSOR_KINDS.items()), shortest=passwords.SHORTEST,
+        has_errors=bool(form.errors), kinds=list(_WHO.items()), shortest=passwords.SHORTEST,
     )  # fmt: skip
 
 
@@ -100,15 +104,12 @@ def received(request: Request, actor: Annotated[Actor, public()], db: ReadDb, ac
 
 @router.get("/sponsors", name="sponsors")
 def list_sponsors(request: Request, actor: Reader, db: ReadDb) -> Response:
-    query = request.query_params
-    state = query.get("state") if query.get("state") in _STATES else None
-    kind = query.get("kind") if query.get("kind") in SPONSOR_KINDS else None
-    name = query.get("q", "").replace("\x00", "").strip()[:60]
-    before = query.get("before")
+    asked = narrowing(request, "state", "kind", "q")
+    state, kind = asked.one_of("state", _STATES) or None, asked.one_of("kind", SPONSOR_KINDS) or None
+    name = asked.text("q")[:60]
     found = introduction_lists.sponsors(
-        db, actor, state=state, kind=kind, name=name, cursor=before or query.get("after"),
-        direction=Direction.BACKWARD if before else Direction.FORWARD,
-    )  # fmt: skip
+        db, actor, state=state, kind=kind, name=name, **place_in_list(request)
+    )
     return page(
         request, "sponsorship/sponsors.html", actor=actor, title=_m("Sponsors"), page=found,
         filter=blank(request, state=state or "", kind=kind or "", q=name),

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Account
 from app.access.permissions import Role
-from app.sponsorship import claims, introductions
+from app.sponsorship import claims, introductions, nominations
 from app.sponsorship.models import (
     Agreement,
     Claim,
@@ -188,7 +188,7 @@ class TestIntroductions:
     def test_an_unsafe_one_is_not_published_and_says_why(self, db: Session, officer: Browser) -> None:
         introduction = introductions.compose(db, city(db), title="x")
         student = look_alikes(db, create_school(db), 3)[0]
-        introductions.nominate(db, city(db), introduction, student, need_fen=100_000)
+        nominations.nominate(db, city(db), introduction, student, need_fen=100_000)
         db.commit()
         address = f"/introductions/{introduction.public_id}/publish"
         assert "fits fewer than 10" in officer.get(address)

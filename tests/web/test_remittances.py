@@ -14,7 +14,7 @@ from app.core.money import plain_yuan
 from app.db import Database
 from app.payouts import batches
 from app.payouts.models import Payable
-from app.sponsorship import agreements, remittances
+from app.sponsorship import agreements, allocations
 from app.sponsorship.models import Agreement, Allocation, Remittance, Sponsor
 from app.sponsorship.references import grouped
 from tests.client import Browser, visible_text
@@ -186,7 +186,7 @@ class TestTakeBack:
     def allocated(self, db: Session) -> tuple[Agreement, Remittance, Allocation]:
         agreement, actor = create_agreement(db), actor_for(db, Role.FINANCE)
         remittance = create_remittance(db, actor, agreement.sponsor_id, 60_000)
-        part = remittances.allocate(
+        part = allocations.allocate(
             db, actor, remittance, agreements.instalments_of(db, agreement)[0], 60_000
         )
         db.commit()
@@ -255,10 +255,110 @@ class TestTakeBack:
             address, {"reason": "x"}, form_path=address, status=409
         )
 
+    def test_all_of_a_remittance_is_taken_back_in_one_go(self, db: Session, finance: Browser) -> None:
+        agreement, actor = create_agreement(db), actor_for(db, Role.FINANCE)
+        remittance = create_remittance(db, actor, agreement.sponsor_id, 120_000)
+        dues = agreements.instalments_of(db, agreement)
+        allocations.allocate_many(db, actor, remittance, [(due.id, 60_000) for due in dues])
+        db.commit()
+        record = f"/remittances/{remittance.public_id}"
+        address = record + "/take-back"
+        assert f'href="{address}"' in finance.get(record)
+        assert "¥1,200.00" in finance.get(address)
+        assert "Write a reason" in finance.post(address, {"reason": ""}, form_path=address, status=422)
+        finance.post(address, {"reason": "mistyped"}, form_path=address, follow=True)
+        assert "¥1,200.00 is taken back" in visible_text(finance.text)
+        assert f'href="{record}/reverse"' in finance.text
+        again = finance.post(address, {"reason": "again"}, form_path=address, status=409)
+        assert "Nothing of this remittance is allocated" in again
+
     def test_both_languages_have_it(self, db: Session, finance: Browser) -> None:
         _, remittance, part = self.allocated(db)
         address = f"/remittances/{remittance.public_id}/allocations/{part.public_id}/take-back"
         assert "收回认款" in finance.get(address, lang="zh-CN")
+
+
+class TestReverse:
+    def test_a_mistyped_one_is_struck_out_with_its_reason_and_recorded_again(
+        self, db: Session, finance: Browser
+    ) -> None:
+        agreement = create_agreement(db)
+        remittance = create_remittance(db, actor_for(db, Role.FINANCE), agreement.sponsor_id, 6_000_000)
+        db.commit()
+        record = f"/remittances/{remittance.public_id}"
+        assert f'href="{record}/reverse"' in finance.get(record)
+        assert "¥60,000.00" in finance.get(record + "/reverse")
+        refused = finance.post(
+            record + "/reverse", {"reason": " "}, form_path=record + "/reverse", status=422
+        )
+        assert "Write a reason" in refused
+        text = visible_text(
+            finance.post(
+                record + "/reverse", {"reason": "two zeros"}, form_path=record + "/reverse", follow=True
+            )
+        )
+        assert "¥60,000.00 is reversed. Record it again as the statement has it." in text
+        assert "two zeros" in text
+        assert "counts in no total" in text
+        assert "<s>¥60,000.00</s>" in finance.text
+        for gone in ("/allocate", "/refund", "/reverse"):
+            assert f'href="{record}{gone}"' not in finance.text
+        page = finance.get("/remittances")
+        assert "<s>¥60,000.00</s>" in page
+        assert "in sum ¥0.00" in visible_text(page)
+        again = f"/remittances/new?again={remittance.public_id}"
+        assert f'href="{again}"' in finance.get(record)
+        assert f'value="{remittance.bank_reference}"' in finance.get(again)
+        assert 'value="60000.00"' in finance.text
+        sponsor = db.get_one(Sponsor, agreement.sponsor_id).public_id
+        form = fields({"sponsor": sponsor}, bank_reference=remittance.bank_reference, do="record")
+        finance.post("/remittances/new", form, form_path=again, follow=True)
+        assert "¥600.00 is recorded" in visible_text(finance.text)
+        assert "in sum ¥600.00" in visible_text(finance.get("/remittances"))
+        assert "<s>" in finance.get("/remittances", state="reversed")
+        assert "<s>" not in finance.get("/remittances", state="open")
+
+    def test_what_is_used_has_no_button_and_is_refused(self, db: Session, finance: Browser) -> None:
+        agreement, actor = create_agreement(db), actor_for(db, Role.FINANCE)
+        remittance = create_remittance(db, actor, agreement.sponsor_id, 70_000)
+        allocations.allocate(db, actor, remittance, agreements.instalments_of(db, agreement)[0], 60_000)
+        db.commit()
+        record = f"/remittances/{remittance.public_id}"
+        assert f'href="{record}/reverse"' not in finance.get(record)
+        text = finance.post(record + "/reverse", {"reason": "x"}, form_path=record + "/reverse", status=409)
+        assert "¥600.00 of this remittance is allocated. Take that back first" in visible_text(text)
+
+    def test_others_see_it_and_cannot_reverse(self, db: Session, visitor_of: Any) -> None:
+        remittance = create_remittance(db, actor_for(db, Role.FINANCE), create_sponsor(db).id)
+        account = create_account(db, Role.AUDITOR)
+        db.commit()
+        auditor, record = visitor_of(account), f"/remittances/{remittance.public_id}"
+        assert "reverse" not in auditor.get(record)
+        auditor.get(record + "/reverse", status=403)
+
+    def test_both_languages_have_it(self, db: Session, finance: Browser) -> None:
+        remittance = create_remittance(db, actor_for(db, Role.FINANCE), create_sponsor(db).id)
+        db.commit()
+        address = f"/remittances/{remittance.public_id}/reverse"
+        assert "冲销到账记录" in finance.get(address, lang="zh-CN")
+
+
+class TestOrder:
+    def test_the_check_says_in_which_order_a_sum_fills_instalments(
+        self, db: Session, finance: Browser
+    ) -> None:
+        agreement = create_agreement(db)
+        sponsor = db.get_one(Sponsor, agreement.sponsor_id)
+        db.commit()
+        named = {"payment_reference": agreement.payment_reference}
+        for known, said in (
+            (named, "First the instalments of the agreement"),
+            ({"sponsor": sponsor.public_id}, "in the order in which they are due"),
+        ):
+            address = "/remittances/new?" + "&".join(f"{key}={value}" for key, value in known.items())
+            assert said in visible_text(
+                finance.post("/remittances/new", fields(known), form_path=address, status=200)
+            )
 
 
 class TestList:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.access.permissions import Role
 from app.db import Database
 from app.registry.models import School, Student
-from app.sponsorship import agreements, remittances
+from app.sponsorship import agreements, allocations
 from app.sponsorship.models import Agreement, Claim, Place, Sponsor
 from app.sponsorship.references import grouped
 from tests.client import Browser, visible_text
@@ -28,7 +28,7 @@ def own(db: Session, visitor_of: Any, agreement: Agreement) -> Browser:
 def pay(db: Session, agreement: Agreement) -> None:
     finance = actor_for(db, Role.FINANCE)
     money = create_remittance(db, finance, agreement.sponsor_id, 70_000)
-    remittances.allocate(db, finance, money, agreements.instalments_of(db, agreement)[0], 60_000)
+    allocations.allocate(db, finance, money, agreements.instalments_of(db, agreement)[0], 60_000)
 
 
 class TestOwnPages:

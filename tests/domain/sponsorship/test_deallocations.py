@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -15,42 +14,21 @@ from app.audit import Tag
 from app.audit.models import AuditEvent
 from app.core import clock
 from app.core.actor import Actor
-from app.core.errors import Conflict, DomainError, Invalid, NotPermitted
+from app.core.errors import Conflict, Invalid, NotPermitted
 from app.db import Database
-from app.ledger.checks import CHECKS as LEDGER_CHECKS
-from app.ledger.models import Book, Posting
-from app.oversight.checks import CHECKS as OVERSIGHT_CHECKS
+from app.ledger.models import Book
 from app.oversight.payouts import payouts_per_batch, unallocated
 from app.oversight.wanted import EVERYTHING, Wanted
 from app.payouts import batches, returns
-from app.payouts.checks import CHECKS as PAYOUT_CHECKS
-from app.payouts.models import BatchState, Payable, PayableState
+from app.payouts.models import BatchState, Payable, PayableState, PayoutBatch
 from app.payouts.payables import find_payable
 from app.registry.models import Student
-from app.sponsorship import agreements, claims, deallocations, money_checks, remittances
+from app.sponsorship import agreements, allocations, claims, deallocations, disbursements, remittances
 from app.sponsorship.models import Agreement, Allocation, Claim, Deallocation, Instalment, Remittance, Sponsor
 from tests.factories import actor_for
+from tests.invariants import at_once, balance, broken
 from tests.money import create_agreement, create_remittance
 from tests.payouts import create_batch, create_payable, create_team, give_back, pay
-
-_MONEY = (*money_checks.CHECKS, *LEDGER_CHECKS, *PAYOUT_CHECKS)
-
-
-def broken(db: Session) -> list[str]:
-    """The invariants of money that do not hold; those that ask for audit events need the commit."""
-    db.flush()
-    wanted = (
-        *_MONEY,
-        *(check for check in OVERSIGHT_CHECKS if check.code.endswith(("introductions", "sponsors"))),
-    )
-    return [check.code for check in wanted if not check.run(db).ok]
-
-
-def balance(db: Session, book: Book, sponsor_id: int) -> int:
-    fen = db.scalar(
-        select(func.sum(Posting.amount_fen)).where(Posting.book == book, Posting.sponsor_id == sponsor_id)
-    )
-    return -int(fen or 0)
 
 
 def allocated(
@@ -62,7 +40,7 @@ def allocated(
     made = []
     for fen in sums:
         remittance = create_remittance(db, finance, agreement.sponsor_id, fen)
-        made.append((remittance, remittances.allocate(db, finance, remittance, first, fen)))
+        made.append((remittance, allocations.allocate(db, finance, remittance, first, fen)))
     return agreement, first, made
 
 
@@ -109,7 +87,7 @@ class TestWhatWasStranded:
         assert broken(db) == []
         remittance = db.scalars(select(Remittance)).one()
         other = create_agreement(db, sponsor=db.get_one(Sponsor, agreement.sponsor_id))
-        remittances.allocate(db, finance, remittance, agreements.instalments_of(db, other)[0], 60_000)
+        allocations.allocate(db, finance, remittance, agreements.instalments_of(db, other)[0], 60_000)
         assert broken(db) == []
 
     def test_the_ending_tells_what_is_left_over(self, database: Database) -> None:
@@ -129,7 +107,7 @@ class TestAfterwards:
     ) -> None:
         _, first, [(remittance, allocation)] = allocated(db, finance, 60_000)
         deallocations.deallocate(db, finance, allocation, reason="wrong child")
-        remittances.allocate(db, finance, remittance, first, 60_000)
+        allocations.allocate(db, finance, remittance, first, 60_000)
         payable = db.scalars(select(Payable).where(Payable.source_id == first.id)).one()
         assert payable.state == PayableState.OPEN
         assert broken(db) == []
@@ -157,6 +135,28 @@ class TestAfterwards:
         _, first, made = allocated(db, finance, 40_000, 20_000)
         assert deallocations.deallocate_instalment(db, finance, first, reason="wrong child") == 60_000
         assert [remittance.allocated_fen for remittance, _ in made] == [0, 0]
+        assert broken(db) == []
+
+    def test_all_of_one_remittance_is_taken_back_at_once_or_nothing(
+        self, db: Session, finance: Actor
+    ) -> None:
+        agreement = create_agreement(db)
+        first, second = agreements.instalments_of(db, agreement)
+        remittance = create_remittance(db, finance, agreement.sponsor_id, 100_000)
+        allocations.allocate_many(db, finance, remittance, [(first.id, 60_000), (second.id, 40_000)])
+        payable = db.scalars(select(Payable)).one()
+        batch = create_batch(db, team := create_team(db), payables=[payable])
+        with pytest.raises(Conflict, match="cannot be taken back"), db.begin_nested():
+            deallocations.deallocate_remittance(db, finance, remittance, reason="mistyped")
+        db.expire_all()
+        assert remittance.allocated_fen == 100_000
+        batches.send_back(db, team.reviewer, batch, reason="mistyped")
+        assert deallocations.deallocate_remittance(db, finance, remittance, reason="mistyped") == 100_000
+        assert (remittance.allocated_fen, first.allocated_fen, second.allocated_fen) == (0, 0, 0)
+        assert broken(db) == []
+        with pytest.raises(Conflict, match="Nothing of this remittance"):
+            deallocations.deallocate_remittance(db, finance, remittance, reason="again")
+        remittances.reverse_remittance(db, finance, remittance, reason="mistyped")
         assert broken(db) == []
 
     def test_a_past_day_keeps_the_figures_that_it_had(self, db: Session, finance: Actor) -> None:
@@ -237,28 +237,6 @@ class TestRefusals:
 # --- Races ------------------------------------------------------------------------------------------------
 
 
-def _at_once(database: Database, verbs: list[Callable[[Session], object]]) -> int:
-    """How many of the verbs, each in a thread and transaction of its own, went through."""
-    start = threading.Barrier(len(verbs))
-    done = []
-
-    def run(verb: Callable[[Session], object]) -> None:
-        try:
-            with database.write() as db:
-                start.wait()
-                verb(db)
-        except DomainError:
-            return
-        done.append(verb)
-
-    threads = [threading.Thread(target=run, args=(verb,)) for verb in verbs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return len(done)
-
-
 @pytest.mark.race
 def test_four_colleagues_take_the_same_money_back_once(fresh_database: Database) -> None:
     with fresh_database.write() as db:
@@ -270,7 +248,7 @@ def test_four_colleagues_take_the_same_money_back_once(fresh_database: Database)
             db, actor, db.get_one(Instalment, first.id), reason="ended"
         )
 
-    assert _at_once(fresh_database, [verb(actor) for actor in people]) == 1
+    assert at_once(fresh_database, [verb(actor) for actor in people]) == 1
     with fresh_database.write() as db:
         assert db.scalar(select(func.count()).select_from(Deallocation)) == 2
         assert broken(db) == []
@@ -290,9 +268,128 @@ def test_money_is_taken_back_or_goes_into_a_batch_never_both(fresh_database: Dat
     def prepare(db: Session) -> None:
         batches.prepare(db, team.officer, [payable_id])
 
-    assert _at_once(fresh_database, [take_back, prepare] if turn % 2 else [prepare, take_back]) >= 1
+    assert at_once(fresh_database, [take_back, prepare] if turn % 2 else [prepare, take_back]) >= 1
     with fresh_database.write() as db:
         state = db.scalar(select(Payable.state).where(Payable.id == payable_id))
         taken = db.scalar(select(func.count()).select_from(Deallocation))
         assert (state, taken) in ((PayableState.CANCELLED, 1), (PayableState.BATCHED, 0))
+        assert broken(db) == []
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("turn", range(4))
+def test_a_part_is_taken_back_while_another_fills_the_instalment(fresh_database: Database, turn: int) -> None:
+    """In whichever order: the child is paid once the instalment is full, and not before."""
+    with fresh_database.write() as db:
+        finance = actor_for(db, Role.FINANCE)
+        agreement, first, [(_, part)] = allocated(db, finance, 40_000)
+        other = create_remittance(db, finance, agreement.sponsor_id, 20_000)
+        part_id, other_id, first_id = part.id, other.id, first.id
+
+    def take_back(db: Session) -> None:
+        deallocations.deallocate(db, finance, db.get_one(Allocation, part_id), reason="x")
+
+    def fill(db: Session) -> None:
+        allocations.allocate(
+            db, finance, db.get_one(Remittance, other_id), db.get_one(Instalment, first_id), 20_000
+        )
+
+    assert at_once(fresh_database, [take_back, fill] if turn % 2 else [fill, take_back]) == 2
+    with fresh_database.write() as db:
+        assert db.get_one(Instalment, first_id).allocated_fen == 20_000
+        assert db.scalar(select(Payable.state)) in (None, PayableState.CANCELLED)
+        assert broken(db) == []
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("turn", range(4))
+def test_money_is_taken_back_or_released_never_both(fresh_database: Database, turn: int) -> None:
+    with fresh_database.write() as db:
+        payable = create_payable(db)
+        team, finance, instalment_id = create_team(db), actor_for(db, Role.FINANCE), payable.source_id
+        batch_id = create_batch(db, team, BatchState.CHECKED, payables=[payable]).id
+
+    def take_back(db: Session) -> None:
+        deallocations.deallocate_instalment(db, finance, db.get_one(Instalment, instalment_id), reason="x")
+
+    def release(db: Session) -> None:
+        batches.release(db, team.releaser, db.get_one(PayoutBatch, batch_id))
+
+    assert at_once(fresh_database, [take_back, release] if turn % 2 else [release, take_back]) == 1
+    with fresh_database.write() as db:
+        assert db.scalar(select(func.count()).select_from(Deallocation)) == 0
+        assert broken(db) == []
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("turn", range(4))
+def test_money_is_taken_back_while_its_batch_is_sent_back(fresh_database: Database, turn: int) -> None:
+    with fresh_database.write() as db:
+        payable = create_payable(db)
+        team, finance, instalment_id = create_team(db), actor_for(db, Role.FINANCE), payable.source_id
+        payable_id, batch_id = payable.id, create_batch(db, team, payables=[payable]).id
+
+    def take_back(db: Session) -> None:
+        deallocations.deallocate_instalment(db, finance, db.get_one(Instalment, instalment_id), reason="x")
+
+    def send_back(db: Session) -> None:
+        batches.send_back(db, team.reviewer, db.get_one(PayoutBatch, batch_id), reason="x")
+
+    assert at_once(fresh_database, [take_back, send_back] if turn % 2 else [send_back, take_back]) >= 1
+    with fresh_database.write() as db:
+        taken = db.scalar(select(func.count()).select_from(Deallocation))
+        state = db.scalar(select(Payable.state).where(Payable.id == payable_id))
+        assert (state, taken) in ((PayableState.CANCELLED, 1), (PayableState.OPEN, 0))
+        assert broken(db) == []
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("turn", range(4))
+def test_an_instalment_goes_directly_only_once_all_is_taken_back(fresh_database: Database, turn: int) -> None:
+    with fresh_database.write() as db:
+        finance = actor_for(db, Role.FINANCE)
+        agreement, first, _ = allocated(db, finance, 40_000, 20_000)
+        sponsor = actor_for(db, Role.SPONSOR, sponsor_id=agreement.sponsor_id)
+        first_id, agreement_id = first.id, agreement.id
+
+    def take_back(db: Session) -> None:
+        deallocations.deallocate_instalment(db, finance, db.get_one(Instalment, first_id), reason="x")
+
+    def go_direct(db: Session) -> None:
+        disbursements.choose_direct(
+            db, sponsor, db.get_one(Instalment, first_id), db.get_one(Agreement, agreement_id)
+        )
+
+    assert at_once(fresh_database, [take_back, go_direct] if turn % 2 else [go_direct, take_back]) >= 1
+    with fresh_database.write() as db:
+        assert db.get_one(Instalment, first_id).allocated_fen == 0
+        assert broken(db) == []
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("turn", range(4))
+def test_a_whole_remittance_is_taken_back_while_its_payments_are_prepared(
+    fresh_database: Database, turn: int
+) -> None:
+    """The payables are prepared in one order and were filled in the other: nobody waits in a circle."""
+    with fresh_database.write() as db:
+        finance, team = actor_for(db, Role.FINANCE), create_team(db)
+        agreement = create_agreement(db)
+        other = create_agreement(db, sponsor=db.get_one(Sponsor, agreement.sponsor_id))
+        parts = [agreements.instalments_of(db, deal)[0].id for deal in (other, agreement)]
+        money = create_remittance(db, finance, agreement.sponsor_id, 120_000)
+        for part in parts:
+            allocations.allocate(db, finance, money, db.get_one(Instalment, part), 60_000)
+        db.flush()
+        due = {payable.source_id: payable.id for payable in db.scalars(select(Payable))}
+        money_id, wanted = money.id, [due[part] for part in parts]
+
+    def take_back(db: Session) -> None:
+        deallocations.deallocate_remittance(db, finance, db.get_one(Remittance, money_id), reason="x")
+
+    def prepare(db: Session) -> None:
+        batches.prepare(db, team.officer, wanted)
+
+    assert at_once(fresh_database, [take_back, prepare] if turn % 2 else [prepare, take_back]) == 1
+    with fresh_database.write() as db:
         assert broken(db) == []

@@ -21,7 +21,7 @@ from app.db import Database
 from app.files.models import FileKind
 from app.ledger.models import Book, Posting
 from app.registry.models import School
-from app.sponsorship import agreements, disbursements, money_checks, overview, remittances
+from app.sponsorship import agreements, allocations, disbursements, money_checks, overview
 from app.sponsorship.disbursements import WORKFLOW
 from app.sponsorship.models import (
     Agreement,
@@ -82,7 +82,7 @@ class TestTheWay:
         assert on.instalment.way == "bureau"
         finance = actor_for(db, Role.FINANCE)
         money = create_remittance(db, finance, on.agreement.sponsor_id)
-        remittances.allocate(db, finance, money, on.instalment, 1)
+        allocations.allocate(db, finance, money, on.instalment, 1)
         with pytest.raises(Conflict, match="goes through the bureau"):
             disbursements.choose_direct(db, on.sponsor, on.instalment, on.agreement)
         with pytest.raises(Conflict, match="goes through the bureau"):
@@ -285,7 +285,7 @@ class TestRaces:
         refused = _race(
             fresh_database,
             [
-                lambda db: remittances.allocate(
+                lambda db: allocations.allocate(
                     db, finance, db.get_one(Remittance, money), db.get_one(Instalment, on.instalment.id), 60_000
                 ),
                 lambda db: disbursements.log(

@@ -14,7 +14,7 @@ from app.core import clock
 from app.core.errors import Conflict
 from app.db import Database
 from app.files.models import StoredFile
-from app.sponsorship import claims, disbursements, remittances
+from app.sponsorship import allocations, claims, disbursements
 from app.sponsorship.models import (
     Agreement,
     AgreementState,
@@ -95,7 +95,7 @@ def test_money_is_not_allocated_to_an_agreement_that_has_just_ended(
     def allocate(db: Session) -> None:
         instalment = db.scalars(select(Instalment).where(Instalment.agreement_id == key)).first()
         assert instalment is not None
-        remittances.allocate(db, finance, db.get_one(Remittance, remittance_id), instalment, 30_000)
+        allocations.allocate(db, finance, db.get_one(Remittance, remittance_id), instalment, 30_000)
         order.append("allocated")
 
     def end(db: Session) -> None:

@@ -14,7 +14,7 @@ from app.core import clock
 from app.core.errors import Conflict, Invalid, NotFound, NotPermitted
 from app.core.i18n import use_locale
 from app.registry.models import HardshipLevel, RecordState, Student
-from app.sponsorship import claims, introductions, listing, safety
+from app.sponsorship import claims, introductions, listing, nominations, safety
 from app.sponsorship.aliases import drawn
 from app.sponsorship.introduction_lists import candidate_page
 from app.sponsorship.models import ClaimState, IntroductionState, Place, PlaceState
@@ -53,7 +53,7 @@ class TestComposing:
 
 class TestCandidates:
     def names(self, db: Session, **filters: str | None) -> set[int]:
-        return {row[0] for row in db.execute(introductions.candidates(city(db), **filters))}
+        return {row[0] for row in db.execute(nominations.candidates(city(db), **filters))}
 
     def test_only_a_severe_level_in_force_today_counts(self, db: Session) -> None:
         severe, mild = create_student(db, level="severe"), create_student(db, level="mild")
@@ -120,7 +120,7 @@ class TestNominating:
         introduction = introductions.compose(db, officer, title="x")
         students = look_alikes(db, create_school(db), 3)
         places = [
-            introductions.nominate(db, officer, introduction, student, need_fen=NEED, draw=Random(1))
+            nominations.nominate(db, officer, introduction, student, need_fen=NEED, draw=Random(1))
             for student in students
         ]
         assert len({place.alias for place in places}) == 3
@@ -128,10 +128,10 @@ class TestNominating:
     def test_not_twice_while_open(self, db: Session) -> None:
         officer, student = city(db), create_student(db, level="severe")
         introduction = introductions.compose(db, officer, title="x")
-        introductions.nominate(db, officer, introduction, student, need_fen=NEED)
+        nominations.nominate(db, officer, introduction, student, need_fen=NEED)
         for target in (introduction, introductions.compose(db, officer, title="y")):
             with pytest.raises(Conflict):
-                introductions.nominate(db, officer, target, student, need_fen=NEED)
+                nominations.nominate(db, officer, target, student, need_fen=NEED)
 
     @pytest.mark.parametrize(
         "values", [{"need_fen": 0}, {"need_fen": 10**9}, {"need_fen": NEED, "shares": 0}]
@@ -140,13 +140,13 @@ class TestNominating:
         officer, student = city(db), create_student(db, level="severe")
         introduction = introductions.compose(db, officer, title="x")
         with pytest.raises(Invalid):
-            introductions.nominate(db, officer, introduction, student, **values)
+            nominations.nominate(db, officer, introduction, student, **values)
 
     def test_many_at_once_one_refusal_does_not_stop_the_others(self, db: Session) -> None:
         officer = city(db)
         introduction = introductions.compose(db, officer, title="x")
         good, mild = create_student(db, level="severe"), create_student(db, level="mild")
-        outcomes = introductions.nominate_many(
+        outcomes = nominations.nominate_many(
             db,
             officer,
             introduction,
@@ -159,21 +159,25 @@ class TestNominating:
         officer = city(db)
         introduction = published(db, officer)
         with pytest.raises(Conflict):
-            introductions.nominate(
-                db, officer, introduction, create_student(db, level="severe"), need_fen=NEED
-            )
+            nominations.nominate(db, officer, introduction, create_student(db, level="severe"), need_fen=NEED)
         with pytest.raises(Conflict):
-            introductions.remove(db, officer, introduction, places_of(db, introduction)[0])
+            nominations.remove(db, officer, introduction, places_of(db, introduction)[0])
 
     def test_removed_from_a_draft_the_student_is_a_candidate_again(self, db: Session) -> None:
         officer = city(db)
         introduction = draft(db, officer, places=1)
         place = places_of(db, introduction)[0]
-        introductions.remove(db, officer, introduction, place)
+        nominations.remove(db, officer, introduction, place)
         assert places_of(db, introduction) == []
-        introductions.nominate(
-            db, officer, introduction, db.get_one(Student, place.student_id), need_fen=NEED
-        )
+        nominations.nominate(db, officer, introduction, db.get_one(Student, place.student_id), need_fen=NEED)
+
+
+def shown_now(db: Session, student: Student, need_fen: int) -> None:
+    """The child stands in another open introduction with this need."""
+    listed_place(
+        db, student_id=student.id, stage=student.stage, authority_code=student.authority_code,
+        school_id=student.school_id, need_fen=need_fen,
+    )  # fmt: skip
 
 
 class TestPublishing:
@@ -192,7 +196,7 @@ class TestPublishing:
         officer = city(db)
         introduction = introductions.compose(db, officer, title="x")
         student = look_alikes(db, create_school(db), registered)[0]
-        introductions.nominate(db, officer, introduction, student, need_fen=NEED)
+        nominations.nominate(db, officer, introduction, student, need_fen=NEED)
         if safe:
             introductions.publish(db, officer, introduction)
             return
@@ -204,11 +208,57 @@ class TestPublishing:
         assert introduction.state == IntroductionState.DRAFT
         assert listing.open_places(db).total == 0
 
+    @pytest.mark.parametrize(("with_other_need", "safe"), [(0, True), (1, True), (2, False)])
+    def test_a_child_whose_need_is_known_to_be_another_hides_nobody(
+        self, db: Session, with_other_need: int, safe: bool
+    ) -> None:
+        """Eleven of one stage and county; only the need that is shown of some of them makes the difference."""
+        officer = city(db)
+        students = look_alikes(db, create_school(db), 11, stage="C", grade=2)
+        for student in students[1 : 1 + with_other_need]:
+            shown_now(db, student, 150_000)
+        introduction = introductions.compose(db, officer, title="x")
+        nominations.nominate(db, officer, introduction, students[0], need_fen=120_000)
+        cell = safety.Cell("C", students[0].authority_code, 120_000)
+        assert dict(safety.all_cells(db, introduction.id)) == {cell: 11 - with_other_need}
+        if safe:
+            introductions.publish(db, officer, introduction)
+            return
+        with pytest.raises(Conflict):
+            introductions.publish(db, officer, introduction)
+
+    @pytest.mark.parametrize(("alike", "safe"), [(9, False), (10, True)])
+    def test_an_unusual_need_fits_those_only_of_whom_it_was_shown(
+        self, db: Session, alike: int, safe: bool
+    ) -> None:
+        officer = city(db)
+        students = look_alikes(db, create_school(db), 30)
+        for student in students[1:alike]:
+            shown_now(db, student, 137_000)
+        introduction = introductions.compose(db, officer, title="x")
+        nominations.nominate(db, officer, introduction, students[0], need_fen=137_000)
+        assert [n for _, n in safety.all_cells(db, introduction.id)] == [alike]
+        if safe:
+            introductions.publish(db, officer, introduction)
+            return
+        with pytest.raises(Conflict) as refused:
+            introductions.publish(db, officer, introduction)
+        with use_locale("en"):
+            assert "¥1,370.00 a year (9)" in str(refused.value.message)
+
+    def test_a_need_of_an_introduction_that_is_over_binds_nobody(self, db: Session) -> None:
+        students = look_alikes(db, create_school(db), 3, stage="C", grade=2)
+        shown_now(db, students[0], 150_000)
+        cells = [safety.Cell("C", students[0].authority_code, need) for need in (120_000, 150_000, 130_000)]
+        assert list(safety.look_alikes(db, cells).values()) == [2, 3, 0]
+        db.execute(update(Place).values(state=PlaceState.CLOSED))
+        assert list(safety.look_alikes(db, cells).values()) == [3, 3, 0]
+
     def test_void_records_do_not_hide_a_child(self, db: Session) -> None:
         officer = city(db)
         introduction = introductions.compose(db, officer, title="x")
         students = look_alikes(db, create_school(db), 10)
-        introductions.nominate(db, officer, introduction, students[0], need_fen=NEED)
+        nominations.nominate(db, officer, introduction, students[0], need_fen=NEED)
         students[1].record_state, students[1].voided_at = RecordState.VOID, clock.now()
         with pytest.raises(Conflict):
             introductions.publish(db, officer, introduction)

@@ -18,7 +18,7 @@ from app.core.errors import Conflict, DomainError, Invalid, NotFound, NotPermitt
 from app.db import Database
 from app.ledger.models import Book, Entry, Posting
 from app.payouts.models import Payable
-from app.sponsorship import agreements, disbursements, money_checks, remittances
+from app.sponsorship import agreements, allocations, disbursements, money_checks, remittances
 from app.sponsorship.models import Agreement, Allocation, Instalment, Remittance, Sponsor
 from app.sponsorship.references import grouped
 from tests.factories import actor_for
@@ -122,9 +122,9 @@ class TestAllocate:
         agreement, finance = create_agreement(db), actor_for(db, Role.FINANCE)
         first = agreements.instalments_of(db, agreement)[0]
         remittance = create_remittance(db, finance, agreement.sponsor_id, 70_000)
-        remittances.allocate(db, finance, remittance, first, 20_000)
+        allocations.allocate(db, finance, remittance, first, 20_000)
         assert db.scalar(select(func.count()).select_from(Payable)) == 0
-        remittances.allocate(db, finance, remittance, first, 40_000)
+        allocations.allocate(db, finance, remittance, first, 40_000)
         payable = db.scalars(select(Payable)).one()
         assert (payable.source_kind, payable.source_id, payable.amount_fen) == (
             "instalment",
@@ -147,13 +147,13 @@ class TestAllocate:
         first, second = agreements.instalments_of(db, agreement)
         remittance = create_remittance(db, finance, agreement.sponsor_id, 70_000)
         with pytest.raises(Conflict, match="still open"), db.begin_nested():
-            remittances.allocate(db, finance, remittance, first, 60_001)
-        remittances.allocate(db, finance, remittance, first, 60_000)
+            allocations.allocate(db, finance, remittance, first, 60_001)
+        allocations.allocate(db, finance, remittance, first, 60_000)
         with pytest.raises(Conflict, match="is left"), db.begin_nested():
-            remittances.allocate(db, finance, remittance, second, 10_001)
+            allocations.allocate(db, finance, remittance, second, 10_001)
         for amount in (0, -5):
             with pytest.raises(Invalid):
-                remittances.allocate(db, finance, remittance, second, amount)
+                allocations.allocate(db, finance, remittance, second, amount)
         assert all_hold(db)
 
     def test_money_never_goes_to_an_instalment_of_somebody_else(self, db: Session) -> None:
@@ -161,7 +161,7 @@ class TestAllocate:
         remittance = create_remittance(db, finance, create_sponsor(db).id)
         other = agreements.instalments_of(db, create_agreement(db))[0]
         with pytest.raises(Conflict, match="another sponsor"):
-            remittances.allocate(db, finance, remittance, other, 1)
+            allocations.allocate(db, finance, remittance, other, 1)
 
     def test_nothing_is_allocated_on_the_direct_way_or_after_the_end(self, db: Session) -> None:
         agreement, finance = create_agreement(db), actor_for(db, Role.FINANCE)
@@ -170,10 +170,10 @@ class TestAllocate:
         sponsor = actor_for(db, Role.SPONSOR, sponsor_id=agreement.sponsor_id)
         disbursements.choose_direct(db, sponsor, first, agreement)
         with pytest.raises(Conflict, match="hands this instalment over"), db.begin_nested():
-            remittances.allocate(db, finance, remittance, first, 1)
+            allocations.allocate(db, finance, remittance, first, 1)
         agreements.end_agreement(db, actor_for(db, Role.CITY_OFFICER), agreement, reason="moved")
         with pytest.raises(Conflict, match="has ended"), db.begin_nested():
-            remittances.allocate(db, finance, remittance, second, 1)
+            allocations.allocate(db, finance, remittance, second, 1)
         db.refresh(remittance)
         assert remittance.allocated_fen == 0
 
@@ -182,9 +182,9 @@ class TestAllocate:
         first, second = agreements.instalments_of(db, agreement)
         remittance = create_remittance(db, finance, agreement.sponsor_id, 100_000)
         with pytest.raises(Conflict), db.begin_nested():
-            remittances.allocate_many(db, finance, remittance, [(second.id, 60_000), (first.id, 60_000)])
+            allocations.allocate_many(db, finance, remittance, [(second.id, 60_000), (first.id, 60_000)])
         assert db.scalar(select(func.count()).select_from(Allocation)) == 0
-        made = remittances.allocate_many(
+        made = allocations.allocate_many(
             db, finance, remittance, [(second.id, 40_000), (first.id, 60_000), (first.id, 0)]
         )
         assert [part.instalment_id for part in made] == [first.id, second.id]
@@ -210,11 +210,11 @@ class TestPropose:
             older = create_agreement(db, sponsor=sponsor)
         named = create_agreement(db, sponsor=sponsor)
         create_agreement(db)
-        proposed = remittances.propose(db, finance, sponsor.id, 130_000, first=named)
+        proposed = allocations.propose(db, finance, sponsor.id, 130_000, first=named)
         assert [(p.agreement_number, p.amount_fen) for p in proposed] == [
             (named.number, 60_000), (named.number, 60_000), (older.number, 10_000), (older.number, 0)
         ]  # fmt: skip
-        proposed = remittances.propose(db, finance, sponsor.id, 70_000)
+        proposed = allocations.propose(db, finance, sponsor.id, 70_000)
         assert [p.due_on for p in proposed] == sorted(p.due_on for p in proposed)
         assert [p.amount_fen for p in proposed] == [60_000, 10_000, 0, 0]
 
@@ -223,7 +223,7 @@ class TestRefund:
     def test_what_is_left_goes_back_in_steps_and_never_more(self, db: Session) -> None:
         agreement, finance = create_agreement(db), actor_for(db, Role.FINANCE)
         remittance = create_remittance(db, finance, agreement.sponsor_id, 100_000)
-        remittances.allocate(db, finance, remittance, agreements.instalments_of(db, agreement)[0], 60_000)
+        allocations.allocate(db, finance, remittance, agreements.instalments_of(db, agreement)[0], 60_000)
         remittances.refund(db, finance, remittance, 15_000, reason="paid too much")
         remittances.refund(db, finance, remittance, 15_000, reason="paid too much")
         with pytest.raises(Conflict, match="not been allocated"):
@@ -290,7 +290,7 @@ class TestRaces:
             money = create_remittance(db, finance, sponsor.id, 120_000).id
 
         def work(key: int) -> Callable[[Session], object]:
-            return lambda db: remittances.allocate(
+            return lambda db: allocations.allocate(
                 db, finance, db.get_one(Remittance, money), db.get_one(Instalment, key), 60_000
             )
 
@@ -308,7 +308,7 @@ class TestRaces:
             money = [create_remittance(db, finance, agreement.sponsor_id, 40_000).id for _ in range(6)]
 
         def work(remittance: int) -> Callable[[Session], object]:
-            return lambda db: remittances.allocate(
+            return lambda db: allocations.allocate(
                 db, finance, db.get_one(Remittance, remittance), db.get_one(Instalment, key), 30_000
             )
 
@@ -330,7 +330,7 @@ class TestRaces:
             fresh_database,
             [
                 lambda db: remittances.refund(db, finance, db.get_one(Remittance, money), 60_000, reason="x"),
-                lambda db: remittances.allocate(
+                lambda db: allocations.allocate(
                     db, finance, db.get_one(Remittance, money), db.get_one(Instalment, key), 60_000
                 ),
             ],

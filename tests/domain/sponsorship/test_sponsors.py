@@ -64,6 +64,12 @@ class TestSignUp:
         assert set(refused.value.fields) == set(values)
         assert db.scalar(select(func.count()).select_from(Sponsor)) == 0
 
+    def test_a_person_who_types_a_credit_code_is_asked_who_sponsors(self, db: Session) -> None:
+        with pytest.raises(Invalid) as refused:
+            sign_up(db, credit_code=CODE)
+        assert set(refused.value.fields) == {"kind"}
+        assert db.scalar(select(func.count()).select_from(Sponsor)) == 0
+
     def test_a_second_sign_up_of_one_organisation_joins_it_behind_a_closed_door(self, db: Session) -> None:
         first = organisation(db)
         second = organisation(db, name="Another name", contact_name="Mo")
