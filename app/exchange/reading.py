@@ -15,22 +15,21 @@ from app.core.errors import Invalid
 from app.core.i18n import Message, _m
 from app.exchange import child
 
-MAX_BYTES: Final = 20 * 1024 * 1024
 _WALL_SECONDS: Final = 30
 _ENCODINGS: Final = ("utf-8-sig", "gb18030")
 _DELIMITERS: Final = "\t|;,"
 _WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
-def read_rows(content: bytes) -> list[list[str]]:
+def read_rows(content: bytes, *, max_bytes: int | None = None) -> list[list[str]]:
     """The rows of the first sheet of an xlsx, xls or ods workbook, or of a delimited text in UTF-8, UTF-16 or GB18030.
 
-    Raises Invalid with a sentence for the field `file`.
+    Raises Invalid with a sentence for the field `file`. `max_bytes` is what the door lets in.
     """
     if not content.strip():
         raise _refused(_m("The file is empty. Choose it again."))
-    if len(content) > MAX_BYTES:
-        raise _refused(_m("The file is larger than %(n)s MB. Split it.", n=MAX_BYTES // 1024 // 1024))
+    if max_bytes is not None and len(content) > max_bytes:
+        raise _refused(_m("The file is larger than %(n)s MB. Split it.", n=max_bytes // 1024 // 1024))
     if content.startswith(_WORKBOOKS):
         return _workbook(content)
     return list(_text(content))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from app.core import clock
+from app.core.i18n import _m
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 CSV = "text/csv; charset=utf-8"
@@ -188,7 +189,7 @@ class XlsxTable:
     def close(self, notes: Sequence[tuple[str, str]]) -> None:
         if self._row:
             self._sheet.autofilter(0, 0, self._row, len(self._columns) - 1)
-        about = self._book.add_worksheet(_sheet_name(self._watermark, fallback="About"))
+        about = self._book.add_worksheet(_sheet_name(str(_m("About this file"))))
         about.set_column(0, 0, 24)
         about.set_column(1, 1, 90)
         about.write_string(0, 0, harmless(self._watermark), self._head)

@@ -16,7 +16,7 @@ from app.core.errors import NotFound
 from app.core.i18n import _m
 from app.core.paging import PAGE_SIZE, Direction, Page, read_page
 from app.ledger.models import Book, Entry, Posting
-from app.oversight.trace import Trail, trail_of_instalment
+from app.oversight.records import Trail, trail_of_instalment
 from app.payouts.models import PayoutLine
 from app.sponsorship.models import Agreement, Instalment, Introduction, Place, Sponsor
 

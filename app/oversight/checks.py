@@ -78,21 +78,26 @@ def _sponsors_tie(db: Session) -> CheckResult:
                 func.sum(Remittance.amount_fen).label("amount"),
                 func.sum(Remittance.allocated_fen).label("allocated"),
                 func.sum(Remittance.refunded_fen).label("refunded"),
-            ).group_by(Remittance.sponsor_id)
+            )
+            .where(Remittance.reversed_on.is_(None))
+            .group_by(Remittance.sponsor_id)
         )
     }
+    original = aliased(Entry)
+    kind = func.coalesce(original.kind, Entry.kind)
     ledger = {
         row.sponsor_id: row
         for row in db.execute(
             select(
                 Posting.sponsor_id,
-                _sum(Posting.book == Book.BANK, Entry.kind == EntryKind.REMITTANCE).label("remitted"),
-                (-_sum(Posting.book == Book.BANK, Entry.kind == EntryKind.REFUND)).label("refunded"),
+                _sum(Posting.book == Book.BANK, kind == EntryKind.REMITTANCE).label("remitted"),
+                (-_sum(Posting.book == Book.BANK, kind == EntryKind.REFUND)).label("refunded"),
                 (-_sum(Posting.book == Book.UNALLOCATED)).label("unallocated"),
                 _sum(Posting.book == Book.DIRECT_GIVEN).label("direct"),
                 _sum(Posting.book == Book.BANK).label("bank"),
             )
             .join(Entry, Entry.id == Posting.entry_id)
+            .outerjoin(original, original.id == Entry.reverses_id)
             .where(Posting.sponsor_id.is_not(None))
             .group_by(Posting.sponsor_id)
         )

@@ -89,6 +89,7 @@ def list_events(
     cursor: str | None = None,
     direction: Direction = Direction.FORWARD,
     size: int = PAGE_SIZE,
+    counted: bool = True,
 ) -> Page[EventRow]:
     """The newest first; the number of an event is its cursor."""
     actor.require(Permission.AUDIT_READ)
@@ -109,7 +110,7 @@ def list_events(
         AuditEvent.subject,
     ).where(*conditions)  # fmt: skip
     total = None
-    if actor.scope.kind is ScopeKind.CITY:
+    if counted and actor.scope.kind is ScopeKind.CITY:
         total = db.scalar(select(func.count()).select_from(AuditEvent).where(*conditions))
     page = _by_number(db, query, AuditEvent.seq, cursor, direction, size, total)
     return Page(

@@ -14,7 +14,7 @@ from app.audit import Tag, record
 from app.core import clock
 from app.core.actor import Actor
 from app.core.errors import Invalid
-from app.core.i18n import Message, _m, _mn, format_date, format_datetime, format_number
+from app.core.i18n import Message, _m, _mn, format_date, format_datetime, format_number, format_term
 from app.exchange.tables import MEDIA_TYPES, Column, Kind, open_table
 from app.files.models import FileKind, StoredFile
 from app.files.store import scratch, store
@@ -24,8 +24,10 @@ from app.jobs.worker import actor_of
 from app.oversight.payouts import SOURCE, Figures, payouts_per_batch, unallocated
 from app.oversight.trace import line_state
 from app.oversight.wanted import Wanted
+from app.payouts.codes import BANK_CODES
 from app.payouts.models import LineState, Payable, PayoutBatch, PayoutLine
 from app.payouts.workflow import LINE_STATES
+from app.registry.exported import note_exported
 from app.registry.models import School
 from app.registry.places import Places, known
 from app.sponsorship.disbursements import WORKFLOW as DISBURSEMENT
@@ -45,6 +47,8 @@ WHAT: Final[dict[str, Message]] = {
     "payouts": _m("Payouts per batch"),
     "lines": _m("Payout lines and direct disbursements"),
 }
+# A workbook takes 31 characters for the name of a sheet.
+_SHEETS: Final[dict[str, Message]] = {"payouts": _m("Payouts per batch"), "lines": _m("Payout lines")}
 _KIND: Final = "oversight.export"
 _KEPT_FOR: Final = timedelta(days=7)
 _SLICE: Final = 2_000
@@ -86,9 +90,12 @@ def export_payouts(task: Task) -> None:
         with task.database.snapshot() as db:
             places = known(db)
             columns = _payout_columns() if what == "payouts" else _line_columns(actor)
-            table = open_table(format_, path, str(WHAT[what]), columns, watermark=watermark)
+            table = open_table(format_, path, str(_SHEETS[what]), columns, watermark=watermark)
+            members: list[int] = []
             for rows in (
-                _payouts(db, actor, wanted) if what == "payouts" else _lines(db, actor, wanted, places)
+                _payouts(db, actor, wanted)
+                if what == "payouts"
+                else _lines(db, actor, wanted, places, members)
             ):
                 table.write(rows)
             table.close(
@@ -102,10 +109,15 @@ def export_payouts(task: Task) -> None:
             name = f"{WHAT[what]}-{clock.local(asked_at):%Y%m%d-%H%M}.{format_}"
             expires = clock.now() + _KEPT_FOR
             file = store(step.db, actor, FileKind.EXPORT, name, MEDIA_TYPES[format_], path, expires=expires)
+            told = (
+                note_exported(step.db, actor, task.public_id, members, what="lines exported")
+                if members
+                else None
+            )
             record(
                 step.db, actor, Tag.OVERSIGHT_EXPORTED, subject=("job", task.public_id),
                 new={"what": what, "count": table.count, "filter": task.payload["wanted"], "format": format_,
-                     "sha256": file.sha256},
+                     "sha256": file.sha256, "members": told},
             )  # fmt: skip
             step.progress(done=table.count, total=table.count)
             step.finish(_mn("%(n)s row was exported.", "%(n)s rows were exported.", table.count), file=file)
@@ -181,21 +193,26 @@ def _line_columns(actor: Actor) -> list[Column]:
         Column(str(_m("Authority")), width=24),
         Column(str(_m("School")), width=28),
         *([Column(str(_m("Sponsor")), width=24)] if actor.may(Permission.SPONSORS_READ) else []),
-        Column(str(_m("Term")), Kind.CODE, 10),
+        Column(str(_m("Term")), width=16),
         Column(str(_m("Way")), width=12),
         Column(str(_m("Batch and line")), Kind.CODE, 16),
         Column(str(_m("Amount in yuan")), Kind.YUAN, 14),
         Column(str(_m("State")), width=16),
         Column(str(_m("Date")), Kind.DATE),
         Column(str(_m("Bank code")), Kind.CODE, 10),
+        Column(str(_m("Bank's word")), width=20),
         Column(str(_m("SHA-256 of the voucher")), Kind.CODE, 24),
     ]
 
 
-def _lines(db: Session, actor: Actor, wanted: Wanted, places: Places) -> Iterator[list[Sequence[Any]]]:
+def _lines(
+    db: Session, actor: Actor, wanted: Wanted, places: Places, members: list[int]
+) -> Iterator[list[Sequence[Any]]]:
+    """The rows of the file; the keys of the students that they are about go to `members`."""
     sponsors = actor.may(Permission.SPONSORS_READ)
     for batch in (_bank_slices(db, actor, wanted), _direct_slices(db, actor, wanted)):
         for rows in batch:
+            members += [row.student_id for row in rows]
             yield [_line(row, places, wanted, sponsors) for row in rows]
 
 
@@ -207,14 +224,15 @@ def _line(row: Any, places: Places, wanted: Wanted, sponsors: bool) -> Sequence[
         on, way, word = row.paid_on, _m("Directly"), DISBURSEMENT.states[DisbursementState.CONFIRMED][0]
     return (
         row.number, row.alias, places.authority_name(row.authority_code), row.school,
-        *([row.sponsor] if sponsors else []), row.term, str(way), row.batch, row.amount_fen, str(word), on,
-        row.bank_code, row.sha256.hex() if row.sha256 else "",
+        *([row.sponsor] if sponsors else []), format_term(row.term), str(way), row.batch, row.amount_fen, str(word), on,
+        row.bank_code, BANK_CODES.label(row.bank_code) if row.bank_code in BANK_CODES else "",
+        row.sha256.hex() if row.sha256 else "",
     )  # fmt: skip
 
 
 _COMMON = (
     Introduction.number, Place.alias, Place.authority_code, School.name.label("school"),
-    Sponsor.name.label("sponsor"), Instalment.term,
+    Sponsor.name.label("sponsor"), Instalment.term, Place.student_id,
 )  # fmt: skip
 
 

@@ -321,7 +321,11 @@ def unallocated(db: Session, actor: Actor, wanted: Wanted) -> Unallocated | None
         return None
     of_sponsor = [] if wanted.sponsor is None else [Remittance.sponsor_id == wanted.sponsor]
     received = db.scalar(
-        select(func.sum(Remittance.amount_fen)).where(Remittance.received_on <= wanted.as_at, *of_sponsor)
+        select(func.sum(Remittance.amount_fen)).where(
+            Remittance.received_on <= wanted.as_at,
+            or_(Remittance.reversed_on.is_(None), Remittance.reversed_on > wanted.as_at),
+            *of_sponsor,
+        )
     )
     allocated = db.scalar(
         select(func.sum(Allocation.amount_fen))

@@ -1,32 +1,27 @@
-"""Following the money down: introduction, place, payout line or direct disbursement, bank result or voucher, entry."""
+"""Following the money down to a place: an introduction with its places, a place with everything about it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select, and_, exists, func, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
-from app.access.models import Person
 from app.access.permissions import Permission
 from app.core.actor import Actor
 from app.core.errors import NotFound
 from app.core.i18n import _m
 from app.core.mask import mask_name
 from app.core.paging import PAGE_SIZE, Direction, Page, read_page
-from app.files.models import StoredFile
-from app.ledger.models import Entry, Posting
+from app.ledger.models import Entry
 from app.oversight.payouts import SOURCE, Figures, IntroductionRow, figures_by, total_of
-from app.oversight.wanted import Wanted, all_instalments
+from app.oversight.wanted import Wanted
 from app.payouts.models import (
     LineState,
     Payable,
     PayoutBatch,
-    PayoutFile,
     PayoutLine,
-    ResultRow,
 )
 from app.registry.models import School, Student
 from app.sponsorship.models import (
@@ -40,9 +35,6 @@ from app.sponsorship.models import (
     Remittance,
     Sponsor,
 )
-
-_NEWER, _LOGGER, _DECIDER = aliased(PayoutLine), aliased(Person), aliased(Person)
-
 
 # --- An introduction and its places -----------------------------------------------------------------
 
@@ -253,7 +245,7 @@ def _allocations(db: Session, actor: Actor, within: Wanted) -> list[AllocationRo
 
 def _lines(db: Session, actor: Actor, within: Wanted) -> list[LineRow]:
     rows = db.execute(
-        _payout_lines(within.from_instalments(actor))
+        payout_lines(within.from_instalments(actor))
         .where(PayoutBatch.released_at < within.end, PayoutLine.state != LineState.CANCELLED)
         .add_columns(PayoutLine.public_id, PayoutBatch.number, PayoutLine.line_no, Instalment.term,
                      PayoutLine.amount_fen, PayoutBatch.released_at, PayoutLine.paid_on, PayoutLine.returned_on,
@@ -276,7 +268,7 @@ def line_state(paid_on: date | None, returned_on: date | None, as_at: date) -> t
     return LineState.SENT, None
 
 
-def _payout_lines(instalments: Select[Any]) -> Select[Any]:
+def payout_lines(instalments: Select[Any]) -> Select[Any]:
     return (
         instalments.join(
             Payable, and_(Payable.source_kind == SOURCE, Payable.source_id == Instalment.id)
@@ -310,170 +302,3 @@ def _direct_state(row: Any, within: Wanted) -> str:
     if row.decided_at is not None and row.decided_at >= within.end:
         return DisbursementState.LOGGED
     return str(row.state)
-
-
-# --- A payout line, with what the bank said ---------------------------------------------------------
-
-
-class BankRow(NamedTuple):
-    """A row of a result file that names this line, with the file's name and hash."""
-
-    row_no: int
-    outcome: str
-    bank_code: str
-    bank_text: str
-    amount_fen: int | None
-    taken_at: datetime
-    file_name: str
-    sha256: bytes
-
-
-class EntryRow(NamedTuple):
-    public_id: str
-    kind: str
-    booked_on: date
-    amount_fen: int
-    memo: str
-
-
-@dataclass(frozen=True)
-class Trail:
-    """Where a line, a disbursement or an entry belongs; it makes the breadcrumb."""
-
-    introduction: str
-    introduction_number: int
-    place: str
-    alias: str
-
-
-class LineView(NamedTuple):
-    trail: Trail
-    line: PayoutLine
-    batch: PayoutBatch
-    term: str
-    names: dict[str, str]
-    replaces: str | None
-    replaced_by: str | None
-    orders: list[Any]
-    results: list[BankRow]
-    entries: list[EntryRow]
-
-
-_DUTIES = ("prepared_by", "checked_by", "released_by", "reconciled_by")
-
-
-def line_view(db: Session, actor: Actor, public_id: str) -> LineView:
-    """A payout line as it stands today, whatever day is asked for above it: its own dates say since when."""
-    actor.require(Permission.OVERSIGHT_READ)
-    found = db.execute(
-        _payout_lines(all_instalments(actor))
-        .where(PayoutLine.public_id == public_id)
-        .add_columns(PayoutLine, PayoutBatch, Instalment.term, *_TRAIL)
-    ).first()
-    if found is None:
-        raise NotFound(_m("This payout line does not exist, or it is not in your scope."))
-    line, batch = found.PayoutLine, found.PayoutBatch
-    people = [getattr(batch, duty) for duty in _DUTIES]
-    persons = dict(db.execute(select(Person.id, Person.name).where(Person.id.in_(people))).all())
-    replaced_by = db.scalar(
-        select(_NEWER.public_id).where(_NEWER.replaces_id == line.id, _NEWER.state != LineState.CANCELLED)
-    )
-    replaces = (
-        db.scalar(select(_NEWER.public_id).where(_NEWER.id == line.replaces_id)) if line.replaces_id else None
-    )
-    orders = db.execute(
-        select(PayoutFile.kind, PayoutFile.added_at, StoredFile.name, PayoutFile.sha256)
-        .join(StoredFile, StoredFile.id == PayoutFile.file_id)
-        .where(PayoutFile.batch_id == batch.id, PayoutFile.kind != "result")
-        .order_by(PayoutFile.id)
-    ).all()
-    results = [
-        BankRow(*row)
-        for row in db.execute(
-            select(ResultRow.row_no, ResultRow.outcome, ResultRow.bank_code, ResultRow.bank_text,
-                   ResultRow.amount_fen, PayoutFile.added_at, StoredFile.name, PayoutFile.sha256)
-            .join(PayoutFile, PayoutFile.id == ResultRow.payout_file_id)
-            .join(StoredFile, StoredFile.id == PayoutFile.file_id)
-            .where(ResultRow.line_id == line.id)
-            .order_by(ResultRow.id)
-        )
-    ]  # fmt: skip
-    return LineView(
-        Trail(*found[3:]), line, batch, found.term,
-        {duty: persons.get(getattr(batch, duty), "") for duty in _DUTIES}, replaces, replaced_by, list(orders),
-        results, entries_of(db, Posting.line_id == line.id),
-    )  # fmt: skip
-
-
-_TRAIL = (Introduction.public_id, Introduction.number, Place.public_id, Place.alias)
-
-
-def entries_of(db: Session, condition: Any) -> list[EntryRow]:
-    """The entries that have such a posting, with the sum that they moved."""
-    which = select(Posting.entry_id).where(condition).distinct()
-    moved = (
-        select(func.sum(Posting.amount_fen))
-        .where(Posting.entry_id == Entry.id, Posting.amount_fen > 0)
-        .correlate(Entry)
-        .scalar_subquery()
-    )
-    return [
-        EntryRow(row.public_id, row.kind, row.booked_on, int(row[3]), row.memo)
-        for row in db.execute(
-            select(Entry.public_id, Entry.kind, Entry.booked_on, moved, Entry.memo)
-            .where(Entry.id.in_(which))
-            .order_by(Entry.id)
-        )
-    ]
-
-
-# --- A direct disbursement, with its voucher --------------------------------------------------------
-
-
-class DisbursementView(NamedTuple):
-    trail: Trail
-    disbursement: DirectDisbursement
-    term: str
-    sponsor: str
-    logged_by: str
-    decided_by: str | None
-    voucher: Any
-    entries: list[EntryRow]
-
-
-def disbursement_view(db: Session, actor: Actor, public_id: str) -> DisbursementView:
-    actor.require(Permission.OVERSIGHT_READ)
-    found = db.execute(
-        all_instalments(actor)
-        .join(DirectDisbursement, DirectDisbursement.instalment_id == Instalment.id)
-        .join(Sponsor, Sponsor.id == Agreement.sponsor_id)
-        .join(_LOGGER, _LOGGER.id == DirectDisbursement.logged_by)
-        .outerjoin(_DECIDER, _DECIDER.id == DirectDisbursement.decided_by)
-        .where(DirectDisbursement.public_id == public_id)
-        .add_columns(DirectDisbursement, Instalment.term, Sponsor.name.label("sponsor"),
-                     _LOGGER.name.label("logger"), _DECIDER.name.label("decider"), *_TRAIL)
-    ).first()  # fmt: skip
-    if found is None:
-        raise NotFound(_m("This direct disbursement does not exist, or it is not in your scope."))
-    disbursement = found.DirectDisbursement
-    voucher = db.execute(
-        select(StoredFile.name, StoredFile.media_type, StoredFile.size, StoredFile.sha256, StoredFile.created_at)
-        .where(StoredFile.id == disbursement.voucher_id)
-    ).one()  # fmt: skip
-    original = select(Entry.id).where(Entry.source_ref == f"direct:{disbursement.public_id}")
-    booked = or_(
-        Posting.entry_id.in_(original),
-        Posting.entry_id.in_(select(Entry.id).where(Entry.reverses_id.in_(original))),
-    )
-    return DisbursementView(
-        Trail(*found[5:]), disbursement, found.term, found.sponsor, found.logger, found.decider, voucher,
-        entries_of(db, booked),
-    )  # fmt: skip
-
-
-def trail_of_instalment(db: Session, actor: Actor, instalment_id: int) -> Trail | None:
-    """Where an entry's money belongs; None when that is not in the reader's scope."""
-    found = db.execute(
-        all_instalments(actor).where(Instalment.id == instalment_id).add_columns(*_TRAIL)
-    ).first()
-    return Trail(*found) if found else None

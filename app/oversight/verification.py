@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
@@ -14,9 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.audit import Tag, record
-from app.audit.chain import head
+from app.audit.chain import head, moment_text
 from app.audit.checks import Check, CheckResult, Outcome, run_all
 from app.audit.models import AuditEvent, Checkpoint, Verification
+from app.audit.outside import Outside, keep_outside, note_text, outside_holds, read_outside, text_of
 from app.audit.verify import public_key, sign_checkpoint, signatures_hold
 from app.config import get_settings, seal_key_bytes
 from app.core import clock
@@ -38,6 +41,8 @@ MODULES = (
 )
 SIGNATURES = "audit.signatures"
 _SIGNATURES_NAME = _m("Every checkpoint is signed, and its event is as it was signed")
+OUTSIDE = "audit.outside"
+_OUTSIDE_NAME = _m("The audit chain is as the checkpoints kept outside say")
 _HOURS = 20
 
 
@@ -51,6 +56,8 @@ def name_of(code: str) -> Message | str:
     """An invariant's rule as a sentence; a report may name one that this version no longer has."""
     if code == SIGNATURES:
         return _SIGNATURES_NAME
+    if code == OUTSIDE:
+        return _OUTSIDE_NAME
     return next((check.name for check in all_checks() if check.code == code), code)
 
 
@@ -73,14 +80,18 @@ class Report:
         return next((outcome for outcome in self.outcomes if not outcome.result.ok), None)
 
 
-def examine(database: Database, seed: bytes) -> Report:
-    """Run every invariant over one snapshot. With the seal's seed the checkpoints' signatures are checked too."""
+def examine(database: Database, seed: bytes, *, outside: Callable[[], Outside] | None = None) -> Report:
+    """Run every invariant over one snapshot. With the seal's seed the checkpoints' signatures are checked too, and
+    those checkpoints that `outside` finds outside the database."""
     started = clock.now()
     checks = all_checks()
     if seed:
         key = public_key(seed)
         signatures = Check(SIGNATURES, _SIGNATURES_NAME, lambda db: signatures_hold(db, key))
         checks = (checks[0], signatures, *checks[1:])
+        if outside is not None:
+            kept = Check(OUTSIDE, _OUTSIDE_NAME, lambda db: outside_holds(db, outside(), key))
+            checks = (*checks[:2], kept, *checks[2:])
     with database.snapshot() as db:
         seq, _, digest = head(db)
         outcomes = run_all(db, [replace(check, run=partial(_guarded, check)) for check in checks])
@@ -134,11 +145,26 @@ def _still(db: Session, report: Report) -> bool:
     return found is not None and bytes(found) == report.head
 
 
-def verify(database: Database, seed: bytes, *, actor: Actor = SYSTEM, keep: bool = True) -> Report:
-    report = examine(database, seed)
+def verify(
+    database: Database,
+    seed: bytes,
+    *,
+    actor: Actor = SYSTEM,
+    keep: bool = True,
+    outside: Callable[[], Outside] | None = None,
+) -> Report:
+    report = examine(database, seed, outside=outside)
     if keep:
         store(database, actor, report, seed)
     return report
+
+
+def put_outside(database: Database, seed: bytes, folder: Path) -> None:
+    """The newest checkpoint goes into a folder outside, where whoever owns the database cannot change it."""
+    with database.snapshot() as db:
+        newest = db.scalars(select(Checkpoint).order_by(Checkpoint.seq.desc()).limit(1)).first()
+        if newest is not None:
+            keep_outside(db, folder, text_of(newest, public_key(seed)))
 
 
 # --- What the page shows ----------------------------------------------------------------------------
@@ -189,6 +215,14 @@ def latest_checkpoints(db: Session, *, limit: int = 10) -> list[Any]:
     )
 
 
+def note_of(checkpoint: Any, seed: bytes) -> str:
+    """A checkpoint of the list as the text to copy and keep outside."""
+    return note_text(
+        checkpoint.seq, bytes(checkpoint.head), moment_text(checkpoint.at), bytes(checkpoint.signature),
+        public_key(seed),
+    )  # fmt: skip
+
+
 # --- Every night ------------------------------------------------------------------------------------
 
 
@@ -204,4 +238,10 @@ def verify_nightly(database: Database) -> None:
         or (night and now - last > timedelta(hours=5))
         or now - last > timedelta(hours=_HOURS + 8)
     ):
-        verify(database, seal_key_bytes(get_settings()))
+        settings = get_settings()
+        seed = seal_key_bytes(settings)
+        folder = Path(settings.checkpoint_dir) if settings.checkpoint_dir and seed else None
+        kept = partial(read_outside, [folder]) if folder is not None and folder.exists() else None
+        report = verify(database, seed, outside=kept)
+        if folder is not None and report.passed:
+            put_outside(database, seed, folder)

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
+from sqlalchemy.orm import Session
 
 from app.access.scope import scope_condition
 from app.audit import Tag
@@ -23,11 +24,24 @@ from app.sponsorship.models import (
     IntroductionState,
     Place,
     PlaceState,
+    Sponsor,
     stands,
 )
 
 # Invariants look at everything, whoever runs them.
 EVERYTHING = Actor(None, None, "system", "system", "system", scope=Scope(ScopeKind.CITY))
+
+
+def find_sponsor(db: Session, actor: Actor, public_id: str) -> Any | None:
+    """(key, name) of a sponsor with an agreement for a place within the reader's scope."""
+    reached = (
+        select(Agreement.sponsor_id)
+        .join(Place, Place.id == Agreement.place_id)
+        .where(scope_condition(actor, Place))
+    )
+    return db.execute(
+        select(Sponsor.id, Sponsor.name).where(Sponsor.public_id == public_id, Sponsor.id.in_(reached))
+    ).first()
 
 
 @dataclass(frozen=True)

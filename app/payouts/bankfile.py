@@ -17,7 +17,7 @@ from app.core import clock, crash
 from app.core.actor import Actor
 from app.core.codes import DOCUMENT_TYPES
 from app.core.errors import Conflict
-from app.core.i18n import _m
+from app.core.i18n import _m, format_term, use_locale
 from app.core.money import plain_yuan
 from app.exchange.tables import XLSX, harmless
 from app.files.models import FileKind
@@ -131,6 +131,8 @@ def _content(db: Session, batch: PayoutBatch) -> tuple[list[tuple[str, ...]], li
 def _row(row: Any) -> tuple[str, ...]:
     own = row.guardian_id is None
     document_type = row.document_type if own else row.guardian_type
+    with use_locale("zh_CN"):  # the language of the file, whoever releases
+        term = format_term(row.term)
     return (
         str(row.line_no),
         row.account_number,
@@ -139,7 +141,7 @@ def _row(row: Any) -> tuple[str, ...]:
         row.bank_name,
         DOCUMENT_TYPES.label(document_type, "zh_CN"),
         (row.document_number if own else row.guardian_number) or "",
-        f"{PURPOSE}{row.term}",
+        f"{PURPOSE}{term}",
         row.reference,
     )
 

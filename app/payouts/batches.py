@@ -66,7 +66,8 @@ def prepare(
     candidates = examine(db, wanted.condition(actor), on=today)
     if payable_ids is not None and len(candidates) != len(set(payable_ids)):
         raise Conflict(
-            _m("Some of these amounts are in another batch by now, or were paid. Load the page again.")
+            _m("Some of these amounts are in another batch by now, or were paid. Load the page again."),
+            code="payouts.taken",
         )
     refused = [item for item in candidates if item.refusals]
     if named and refused:
@@ -102,12 +103,15 @@ def _check_seen(payees: list[Candidate], expected: tuple[int, int] | None) -> No
     total = sum(item.amount_fen for item in payees)
     if expected is not None and expected != (len(payees), total):
         raise Conflict(
-            _m(
+            _mn(
+                "What is due has changed since you loaded the page: it is now %(n)s line, %(amount)s. "
+                "Look at it again.",
                 "What is due has changed since you loaded the page: it is now %(n)s lines, %(amount)s. "
                 "Look at it again.",
-                n=len(payees),
+                len(payees),
                 amount=format_yuan(total),
-            )
+            ),
+            code="payouts.due-changed",
         )
 
 
@@ -140,7 +144,8 @@ def _take(db: Session, payable_ids: list[int]) -> None:
         raise Conflict(
             _m(
                 "A colleague was quicker: some of these amounts are in another batch now. Load the page again."
-            )
+            ),
+            code="payouts.taken",
         )
 
 

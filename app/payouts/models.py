@@ -207,10 +207,23 @@ class RowOutcome(StrEnum):
     PENDING = "pending"
 
 
+class Why(StrEnum):
+    """Why a row was kept aside; `LATE` alone marks one that was booked: money that came back after it was paid."""
+
+    NO_LINE = "no_line"
+    NOT_SENT = "not_sent"
+    AMOUNT = "amount"
+    CONFLICTING = "conflicting"
+    CAME_BACK = "came_back"
+    NOT_FINAL = "not_final"
+    LATE = "late"
+
+
 class ResultRow(Base):
     """One row of a result file and what became of it; rows that match no line are kept aside, not lost.
 
-    `bank_day` is the day that the bank gives, as information: the books have a day of their own.
+    `bank_day` is the day that the bank gives, as information: the books have a day of their own. `why` is a `Why`,
+    or empty where the outcome says it all.
     """
 
     __tablename__ = "result_row"
@@ -225,9 +238,24 @@ class ResultRow(Base):
     bank_text: Mapped[str] = mapped_column(String(200), default="")
     bank_day: Mapped[date | None] = mapped_column(Date())
     outcome: Mapped[str] = mapped_column(String(16))
+    why: Mapped[str] = mapped_column(BinaryText(16), default="", server_default="")
     line_id: Mapped[int | None] = mapped_column(
         Key, ForeignKey("payout_line.id", ondelete="RESTRICT"), index=True
     )
 
 
-APPEND_ONLY = (ResultRow.__table__,)
+class ResultClearance(Base):
+    """A row kept aside that somebody has dealt with: who, when, and what became of it. Once per row."""
+
+    __tablename__ = "result_clearance"
+
+    id: Mapped[pk]
+    result_row_id: Mapped[int] = mapped_column(
+        Key, ForeignKey("result_row.id", ondelete="RESTRICT"), unique=True
+    )
+    reason: Mapped[str] = mapped_column(String(400))
+    cleared_at: Mapped[moment_now]
+    cleared_by: Mapped[int] = mapped_column(Key, ForeignKey("person.id", ondelete="RESTRICT"))
+
+
+APPEND_ONLY = (ResultRow.__table__, ResultClearance.__table__)

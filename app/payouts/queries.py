@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.orm import Session
 
 from app.access.models import Person
 from app.access.scope import scope_condition
@@ -22,17 +22,11 @@ from app.payouts.models import (
     PayableState,
     PayoutBatch,
     PayoutFile,
-    PayoutFileKind,
     PayoutLine,
-    ResultRow,
-    RowOutcome,
 )
 from app.payouts.payables import Selection
 from app.payouts.upward import INTRODUCTION
 from app.registry.models import Authority, School, Student
-
-ASIDE: Final = (RowOutcome.UNKNOWN, RowOutcome.MISMATCH, RowOutcome.PENDING)
-
 
 # --- Batches --------------------------------------------------------------------------------------------------
 
@@ -261,7 +255,7 @@ def _names(db: Session, student_ids: list[int]) -> dict[int, tuple[str, str]]:
     }
 
 
-# --- Files and rows kept aside ------------------------------------------------------------------
+# --- Files ------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -310,30 +304,6 @@ def payees_of(db: Session, batch: PayoutBatch) -> list[str]:
             .order_by(Student.id)
         )
     )
-
-
-def rows_aside(db: Session, batch: PayoutBatch, *, limit: int = 200) -> list[Any]:
-    """Result rows that changed nothing and that somebody has to clear with the bank."""
-    line = aliased(PayoutLine)
-    return list(
-        db.execute(
-            select(
-                StoredFile.name, ResultRow.row_no, ResultRow.reference, ResultRow.amount_fen, ResultRow.bank_code,
-                ResultRow.bank_text, ResultRow.outcome, line.public_id.label("line"), line.amount_fen.label("expected"),
-                line.state.label("state"),
-            )
-            .join(PayoutFile, PayoutFile.id == ResultRow.payout_file_id)
-            .join(StoredFile, StoredFile.id == PayoutFile.file_id)
-            .outerjoin(line, line.id == ResultRow.line_id)
-            .where(
-                or_(PayoutFile.batch_id == batch.id, line.batch_id == batch.id),
-                PayoutFile.kind == PayoutFileKind.RESULT,
-                ResultRow.outcome.in_(ASIDE),
-            )
-            .order_by(ResultRow.id)
-            .limit(limit)
-        )
-    )  # fmt: skip
 
 
 # --- What is open --------------------------------------------------------------------------------

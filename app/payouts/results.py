@@ -40,7 +40,9 @@ from app.payouts.models import (
     PayoutLine,
     ResultRow,
     RowOutcome,
+    Why,
 )
+from app.payouts.workflow import a_sender
 
 _HEAD_WITHIN = 40
 _SLICE = 500
@@ -61,8 +63,15 @@ class BankRow:
 
 @dataclass(frozen=True)
 class Imported:
+    """`late`: payments that came back after they had been paid, so that the books took the money back."""
+
     file: PayoutFile
     counts: Mapping[str, int]
+    late: int = 0
+
+    @property
+    def nothing_new(self) -> bool:
+        return set(self.counts) == {RowOutcome.REPEATED.value}
 
     @property
     def aside(self) -> int:
@@ -72,9 +81,9 @@ class Imported:
         )
 
 
-def read_result(content: bytes) -> list[BankRow]:
+def read_result(content: bytes, *, max_bytes: int | None = None) -> list[BankRow]:
     """What a result file says. Reading takes a child process some time: do it before a transaction is open."""
-    return parse(read_rows(content))
+    return parse(read_rows(content, max_bytes=max_bytes))
 
 
 def import_result(
@@ -88,11 +97,14 @@ def import_result(
 ) -> Imported:
     """Book a result file. Rows that belong to no line, or do not fit theirs, are kept aside and change nothing.
 
-    `rows` is what `read_result` made of the content before this transaction was open.
+    What a line becomes never depends on the order of the rows: where a file says different things of one line, all of
+    it is kept aside. Banks send money back days later, so a reconciled batch still takes a file that has news; one
+    that has none is refused. `rows` is what `read_result` made of the content before this transaction was open.
     """
     actor.require(Permission.PAYOUTS_RECONCILE)
     if batch.state not in _TAKEN:
-        raise Conflict(_m("This batch was not released yet, so the bank cannot have a result for it."))
+        early = _m("This batch was not released yet, so the bank cannot have a result for it.")
+        raise Conflict(early, code="payouts.not-released")
     sha256 = hashlib.sha256(content).digest()
     _refuse_second(db, sha256)
     lines = _lines_of(db, rows)
@@ -103,30 +115,41 @@ def import_result(
                 number=batch.number,
             )
         )
-    _hold(db, {batch.id, *(line.batch_id for line, _ in lines.values())})
+    touched = {batch.id, *(line.batch_id for line, _ in lines.values())}
+    _hold(db, touched)
+    states = _other_persons(db, actor, touched)
     lines = _lines_of(db, rows)
+    if states == {BatchState.RECONCILED} and all(_is_known(row, lines) for row in rows):
+        sentence = _m(
+            "Batch %(number)s is reconciled, and every row of this file says what is booked already. "
+            "Nothing was stored.",
+            number=batch.number,
+        )
+        raise Conflict(sentence, code="payouts.file-known", fields={"file": sentence})
     file = _store(db, actor, batch, name, content, sha256, len(rows))
-    import_ = _Import(db, actor, lines)
+    import_ = _Import(db, actor, lines, _conflicting(rows))
     counts: Counter[str] = Counter()
+    late = 0
     for row in rows:
-        outcome, line = import_.take(row)
+        outcome, why, line = import_.take(row)
         crash.point("results.row")
         counts[outcome.value] += 1
+        late += why is Why.LATE
         db.add(
             ResultRow(
                 payout_file_id=file.id, row_no=row.row_no, reference=row.reference[:60], amount_fen=row.amount_fen,
                 bank_code=row.code[:16], bank_text=row.text[:200], bank_day=row.day, outcome=outcome.value,
-                line_id=line.id if line else None,
+                why=why.value if why else "", line_id=line.id if line else None,
             )
         )  # fmt: skip
     import_.finish()
     crash.point("results.booked")
     record(
         db, actor, Tag.RESULTS_IMPORTED, subject=("payout_batch", batch.public_id),
-        new={"sha256": sha256, "rows": len(rows), "outcomes": dict(counts)},
+        new={"sha256": sha256, "rows": len(rows), "outcomes": dict(counts), "late": late},
     )  # fmt: skip
     db.flush()  # the rows are there for whoever reads the batch in the same transaction
-    return Imported(file, counts)
+    return Imported(file, counts, late)
 
 
 # --- Reading ------------------------------------------------------------------------------------------------
@@ -224,7 +247,7 @@ def _refuse_second(db: Session, sha256: bytes) -> None:
             when=row.added_at,
             number=row.number,
         )
-        raise Conflict(sentence, fields={"file": sentence})
+        raise Conflict(sentence, code="payouts.file-known", fields={"file": sentence})
 
 
 def _lines_of(db: Session, rows: Sequence[BankRow]) -> dict[str, tuple[PayoutLine, Payable]]:
@@ -252,6 +275,36 @@ def _hold(db: Session, batch_ids: set[int]) -> None:
         )
 
 
+def _other_persons(db: Session, actor: Actor, batch_ids: set[int]) -> set[str]:
+    """The states of the batches that a file speaks of; refused for whoever sent one of them out, by any account."""
+    wanted = select(PayoutBatch).where(PayoutBatch.id.in_(batch_ids)).order_by(PayoutBatch.id)
+    found = db.scalars(wanted.execution_options(populate_existing=True)).all()
+    for batch in found:
+        refusal = a_sender(actor, batch)
+        if refusal is not None:
+            raise Conflict(refusal)
+    return {batch.state for batch in found}
+
+
+def _conflicting(rows: Sequence[BankRow]) -> frozenset[str]:
+    """References of which the file says more than one thing. The same row twice is one thing."""
+    said: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
+    for row in rows:
+        said[row.reference].add((row.amount_fen, row.code, row.text, row.day))
+    return frozenset(reference for reference, different in said.items() if reference and len(different) > 1)
+
+
+def _is_known(row: BankRow, lines: Mapping[str, tuple[PayoutLine, Payable]]) -> bool:
+    """Does the row say of its line what is booked already?"""
+    line, _ = lines.get(row.reference, (None, None))
+    if line is None or row.amount_fen != line.amount_fen:
+        return False
+    verdict = verdict_of(row.code)
+    return (verdict is Verdict.PAID and line.state == LineState.PAID) or (
+        verdict is Verdict.RETURNED and line.state == LineState.RETURNED
+    )
+
+
 def _store(
     db: Session, actor: Actor, batch: PayoutBatch, name: str, content: bytes, sha256: bytes, rows: int
 ) -> PayoutFile:
@@ -273,10 +326,17 @@ def _store(
 class _Import:
     """One import on its way: what each row does to its line."""
 
-    def __init__(self, db: Session, actor: Actor, lines: Mapping[str, tuple[PayoutLine, Payable]]) -> None:
+    def __init__(
+        self,
+        db: Session,
+        actor: Actor,
+        lines: Mapping[str, tuple[PayoutLine, Payable]],
+        conflicting: frozenset[str],
+    ) -> None:
         self.db = db
         self.actor = actor
         self.lines = lines
+        self.conflicting = conflicting
         self.today = clock.today()
         batches = {line.batch_id for line, _ in lines.values()}
         self.released = {
@@ -287,24 +347,28 @@ class _Import:
         }
         self.changes: dict[tuple[Any, int], tuple[str, dict[str, Any]]] = {}
 
-    def take(self, row: BankRow) -> tuple[RowOutcome, PayoutLine | None]:
+    def take(self, row: BankRow) -> tuple[RowOutcome, Why | None, PayoutLine | None]:
         line, payable = self.lines.get(row.reference, (None, None))
         if line is None or payable is None:
-            return RowOutcome.UNKNOWN, None
-        if row.amount_fen != line.amount_fen or line.state in (LineState.PREPARED, LineState.CANCELLED):
-            return RowOutcome.MISMATCH, line
+            return RowOutcome.UNKNOWN, Why.NO_LINE, None
+        if row.reference in self.conflicting:
+            return RowOutcome.MISMATCH, Why.CONFLICTING, line
+        if line.state in (LineState.PREPARED, LineState.CANCELLED):
+            return RowOutcome.MISMATCH, Why.NOT_SENT, line
+        if row.amount_fen != line.amount_fen:
+            return RowOutcome.MISMATCH, Why.AMOUNT, line
         verdict = verdict_of(row.code)
         if verdict is Verdict.PAID:
-            return self._paid(row, line, payable), line
+            return (*self._paid(row, line, payable), line)
         if verdict is Verdict.RETURNED:
-            return self._returned(row, line, payable), line
-        return RowOutcome.PENDING, line
+            return (*self._returned(row, line, payable), line)
+        return RowOutcome.PENDING, Why.NOT_FINAL, line
 
-    def _paid(self, row: BankRow, line: PayoutLine, payable: Payable) -> RowOutcome:
+    def _paid(self, row: BankRow, line: PayoutLine, payable: Payable) -> tuple[RowOutcome, Why | None]:
         if line.state == LineState.PAID:
-            return RowOutcome.REPEATED
+            return RowOutcome.REPEATED, None
         if line.state == LineState.RETURNED:
-            return RowOutcome.MISMATCH  # it came back before: the bank has to say which of the two is true
+            return RowOutcome.MISMATCH, Why.CAME_BACK  # the bank has to say which of the two is true
         on = self._day(row, line)
         self._move(line, LineState.PAID, row, paid_on=on)
         self._set(Payable, payable, {"state": PayableState.PAID.value})
@@ -312,11 +376,11 @@ class _Import:
             self.db, self.actor, EntryKind.PAID, line, payable, Book.IN_TRANSIT, Book.BANK, booked_on=on
         )
         self._tell(Tag.LINE_PAID, line, row)
-        return RowOutcome.PAID
+        return RowOutcome.PAID, None
 
-    def _returned(self, row: BankRow, line: PayoutLine, payable: Payable) -> RowOutcome:
+    def _returned(self, row: BankRow, line: PayoutLine, payable: Payable) -> tuple[RowOutcome, Why | None]:
         if line.state == LineState.RETURNED:
-            return RowOutcome.REPEATED
+            return RowOutcome.REPEATED, None
         late = line.state == LineState.PAID
         on = self._day(row, line)
         self._move(line, LineState.RETURNED, row, returned_on=on)
@@ -327,7 +391,7 @@ class _Import:
             Book.RETURNED, booked_on=on, occasion="late-return" if late else "",
         )  # fmt: skip
         self._tell(Tag.LINE_RETURNED, line, row)
-        return RowOutcome.RETURNED
+        return RowOutcome.RETURNED, Why.LATE if late else None
 
     def _day(self, row: BankRow, line: PayoutLine) -> date:
         """The day to book on: the bank's own where it is possible, never before the event that it follows.

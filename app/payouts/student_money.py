@@ -13,7 +13,7 @@ from app.core.i18n import _m
 from app.payouts.models import Payable, PayableState, PayoutBatch, PayoutLine
 from app.payouts.returns import of_present_students
 from app.payouts.workflow import LINE_STATES
-from app.registry.hooks import MONEY, MoneyRow
+from app.registry.hooks import MoneyRow
 
 
 def rows_of_student(db: Session, actor: Actor, student_id: int) -> list[MoneyRow]:
@@ -47,6 +47,3 @@ def rows_of_student(db: Session, actor: Actor, student_id: int) -> list[MoneyRow
             )
         )  # fmt: skip
     return found
-
-
-MONEY.append(rows_of_student)

@@ -36,6 +36,14 @@ def another_person(_db: Session, actor: Actor, batch: PayoutBatch) -> Message | 
     return None
 
 
+def a_sender(actor: Actor, batch: PayoutBatch) -> Message | None:
+    """Whoever prepared, checked or released a batch, under whichever account, does not say what the bank answered."""
+    for column, sentence in DUTIES[:3]:
+        if getattr(batch, column) == actor.person:
+            return sentence
+    return None
+
+
 def may_be_released(db: Session, actor: Actor, batch: PayoutBatch) -> Message | None:
     """Another person, and every line still goes to the account that was checked."""
     return another_person(db, actor, batch) or must_not_go_out(db, batch)

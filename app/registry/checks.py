@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session, aliased
 from app.audit.checks import Check, CheckResult, no_rows
 from app.core.i18n import _m
 from app.core.mask import mask_id
+from app.registry.exported import members_are_told
 from app.registry.models import (
     BankAccount,
     Enrolment,
@@ -256,4 +257,9 @@ CHECKS: tuple[Check, ...] = (
     Check("registry.placed", _m("Students belong to the authority of their school"), _placed),
     Check("registry.void", _m("No money hangs on a voided record"), _void_without_money),
     Check("registry.holder", _m("Accounts belong to the student or a guardian"), _account_holders),
+    Check(
+        "registry.exported",
+        _m("Every exported list has its members, and its event names them"),
+        members_are_told,
+    ),
 )

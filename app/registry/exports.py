@@ -23,6 +23,7 @@ from app.files.store import scratch, store
 from app.jobs.models import Job
 from app.jobs.queue import Task, enqueue, handler
 from app.jobs.worker import actor_of
+from app.registry.exported import note_exported
 from app.registry.lists import NO_LEVEL, Filter, count_students, read_filter, slices
 from app.registry.models import HardshipFact, RecordState, Student
 from app.registry.places import Places, known
@@ -57,6 +58,11 @@ def request_export(db: Session, actor: Actor, wanted: Filter, *, format_: str, r
 
 def needs_reason(actor: Actor) -> bool:
     return actor.may(Permission.STUDENTS_EXPORT_ALL)
+
+
+def check_cap(db: Session, actor: Actor, wanted: Filter, places: Places) -> None:
+    """Refuse a list that is longer than the actor may export at once."""
+    _within_cap(actor, count_students(db, actor, wanted, places))
 
 
 def _within_cap(actor: Actor, total: int) -> None:
@@ -99,7 +105,8 @@ def export_students(task: Task) -> None:
     with scratch() as folder:
         path = folder / "list"
         table = open_table(format_, path, str(_m("Students")), columns, watermark=watermark)
-        for rows in _rows(task, actor, wanted, places):
+        members: list[int] = []
+        for rows in _rows(task, actor, wanted, places, members):
             table.write(rows)
             task.progress(done=table.count, total=max(total, table.count))
         words = filter_in_words(wanted, places)
@@ -121,10 +128,15 @@ def export_students(task: Task) -> None:
                 path,
                 expires=clock.now() + _KEPT_FOR,
             )
+            reason = task.payload["reason"]
+            told = note_exported(
+                step.db, actor, task.public_id, members, what="students exported", reason=reason
+            )
             record(
                 step.db, actor, Tag.STUDENTS_EXPORTED, subject=("job", task.public_id),
-                new={"count": table.count, "filter": wanted.given(), "format": format_, "sha256": file.sha256},
-                reason=task.payload["reason"] or None,
+                new={"count": table.count, "filter": wanted.given(), "format": format_, "sha256": file.sha256,
+                     "members": told},
+                reason=reason or None,
             )  # fmt: skip
             step.progress(done=table.count, total=table.count)
             step.finish(
@@ -164,12 +176,16 @@ def _columns() -> list[Column]:
     ]
 
 
-def _rows(task: Task, actor: Actor, wanted: Filter, places: Places) -> Iterator[list[Sequence[Any]]]:
+def _rows(
+    task: Task, actor: Actor, wanted: Filter, places: Places, members: list[int]
+) -> Iterator[list[Sequence[Any]]]:
+    """The rows of the file, slice by slice; the keys of those who are in it go to `members`."""
     today = clock.today()
     for found in slices(task.database.read, actor, wanted, places, _READ, size=_SLICE):
         started = time.monotonic()
         with task.database.read() as db:
             categories = _categories(db, actor, found)
+        members += [row.id for row in found]
         yield [_row(row, places, categories, today) for row in found]
         # A breath between slices: pages come first.
         time.sleep(min(0.01, (time.monotonic() - started) / 10))

@@ -289,10 +289,23 @@ def find_account(db: Session, student: Student) -> BankAccount | None:
     )
 
 
+def mark_of(account: BankAccount | None) -> str:
+    """Tells an account as it stands now from the one before it, or from the same one before a correction."""
+    return f"{account.public_id}.{account.recorded_at:%Y%m%d%H%M%S%f}" if account else "none"
+
+
 def change_account(db: Session, actor: Actor, student: Student, form: AccountForm) -> BankAccount:
     """From a day on the money goes elsewhere; the former account is closed on the day before and kept."""
     actor.require(Permission.STUDENTS_CHANGE)
     must_stand(student)
+    if form.seen is not None and form.seen != mark_of(find_account(db, student)):
+        raise Conflict(
+            _m(
+                "Somebody else has recorded another account since you opened the page. Nothing was stored yet: compare "
+                "it with yours, then send yours again if it still holds."
+            ),
+            code="registry.overtaken",
+        )
     guardian = None
     if form.holder != "student":
         try:

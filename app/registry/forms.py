@@ -44,7 +44,7 @@ from app.core.identity import (
     check_student_number,
 )
 from app.core.problem import Problem
-from app.core.text import normalise_name
+from app.core.text import normalise_class_no, normalise_name
 
 YOUNGEST: Final = 1
 OLDEST: Final = 45
@@ -128,7 +128,7 @@ def _stamp(text: Any) -> Any:
 
 
 def _class_no(text: str) -> str:
-    return plain_text(text, 12)
+    return normalise_class_no(plain_text(text, 12))
 
 
 def _student_number(text: str) -> str:
@@ -328,8 +328,10 @@ class EndForm(Strict):
 
 
 class AccountForm(Strict):
-    """`holder` is `student`, or the public id of a guardian who is one today."""
+    """`holder` is `student`, or the public id of a guardian who is one today; `seen` marks the account that the
+    editor had before their eyes, where there was a page."""
 
+    seen: _Typed | None = None
     holder: _Typed
     bank_name: Line
     number: AccountText

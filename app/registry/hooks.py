@@ -26,11 +26,16 @@ class MoneyRow:
 
 MoneySource = Callable[[Session, Actor, int], list[MoneyRow]]
 
-# Each takes (db, actor, the student's key) and gives the rows that this reader may see, newest first.
-MONEY: list[MoneySource] = []
+_money: list[MoneySource] = []
+
+
+def show_money_of(*sources: MoneySource) -> None:
+    """Whose rows a student's page shows. Each source takes (db, actor, the student's key) and gives the rows that
+    this reader may see, newest first."""
+    _money[:] = sources
 
 
 def money_of(db: Session, actor: Actor, student_id: int) -> list[MoneyRow]:
     """All amounts that the channels know of, newest first."""
-    rows = [row for source in MONEY for row in source(db, actor, student_id)]
+    rows = [row for source in _money for row in source(db, actor, student_id)]
     return sorted(rows, key=lambda row: row.on, reverse=True)

@@ -120,9 +120,8 @@ def conditions(actor: Actor, wanted: Filter, places: Places) -> list[ColumnEleme
         if value:
             found.append(column == value)
     found += _hardship(actor, wanted)
-    by_name = name_condition(wanted.q) if wanted.q else None
-    if by_name is not None:
-        found.append(by_name)
+    if wanted.q:
+        found.append(name_condition(wanted.q))
     return found
 
 
@@ -248,6 +247,15 @@ def _select(actor: Actor, wanted: Filter, places: Places, columns: Sequence[Any]
     return select(*columns).where(*conditions(actor, wanted, places))
 
 
+def slice_after(
+    db: Session, actor: Actor, wanted: Filter, places: Places, columns: Sequence[Any], last: tuple[Any, ...] | None, *,
+    size: int,
+) -> Sequence[Any]:  # fmt: skip
+    """The rows after the one with this sort key and id, in the list's order."""
+    statement = keyset(_select(actor, wanted, places, columns), _BY_NAME, cursor_values=last)
+    return db.execute(statement.limit(size)).all()
+
+
 def slices(
     open_read: Any, actor: Actor, wanted: Filter, places: Places, columns: Sequence[Any], *, size: int = 2_000
 ) -> Iterator[Sequence[Any]]:
@@ -258,8 +266,7 @@ def slices(
     last: tuple[Any, ...] | None = None
     while True:
         with open_read() as db:
-            statement = keyset(_select(actor, wanted, places, columns), _BY_NAME, cursor_values=last)
-            rows = db.execute(statement.limit(size)).all()
+            rows = slice_after(db, actor, wanted, places, columns, last, size=size)
         if rows:
             yield rows
         if len(rows) < size:

@@ -16,6 +16,8 @@ from app.core.columns import (
     Key,
     Moment,
     day,
+    digest,
+    moment,
     moment_now,
     one_of,
     pk,
@@ -339,3 +341,38 @@ class BankAccount(Base):
     source: Mapped[str] = mapped_column(String(60))
     recorded_at: Mapped[moment_now]
     recorded_by: Mapped[int | None] = mapped_column(Key)
+
+
+class ExportedList(Base):
+    """A list of students that left the system as a file: who had it made, when and for what.
+
+    `digest` covers the keys of its members in their order; the audit event of the export carries it as well.
+    """
+
+    __tablename__ = "exported_list"
+
+    id: Mapped[pk]
+    job: Mapped[str] = mapped_column(BinaryText(22), unique=True)
+    at: Mapped[moment] = mapped_column(index=True)
+    account_id: Mapped[int | None] = mapped_column(Key, index=True)
+    person_id: Mapped[int | None] = mapped_column(Key)
+    what: Mapped[str] = mapped_column(String(60))
+    reason: Mapped[str] = mapped_column(String(200), default="")
+    members: Mapped[int]
+    digest: Mapped[digest]
+
+
+class ExportedMember(Base):
+    """One student in an exported list."""
+
+    __tablename__ = "exported_member"
+
+    list_id: Mapped[int] = mapped_column(
+        Key, ForeignKey("exported_list.id", ondelete="RESTRICT"), primary_key=True, autoincrement=False
+    )
+    student_id: Mapped[int] = mapped_column(
+        Key, ForeignKey("student.id", ondelete="RESTRICT"), primary_key=True, autoincrement=False, index=True
+    )
+
+
+APPEND_ONLY = (ExportedList.__table__, ExportedMember.__table__)

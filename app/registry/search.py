@@ -28,6 +28,8 @@ from app.core.text import QueryKind, pinyin_query
 from app.registry.models import NameSuffix, Student
 
 MAX_QUERY: Final = 100
+NO_NUMBER: Final = "*"
+"""Stands in a filter for a text that holds a number; it finds nobody."""
 # Shorter runs of digits are years and house numbers; longer ones may be somebody's number or part of one.
 _DIGITS_OF_A_NUMBER: Final = 5
 _LONGEST_SYLLABLE: Final = 6
@@ -40,10 +42,26 @@ def holds_number(text: str) -> bool:
 
 
 def clean_query(text: str) -> str:
-    """What may stand in an address as `q`: part of a name or of its sound, without control characters."""
-    typed = "".join(c for c in text[:MAX_QUERY] if unicodedata.category(c)[0] != "C" or c == " ")
-    typed = " ".join(typed.split())
-    return "" if holds_number(typed) or pinyin_query(typed).kind is QueryKind.EMPTY else typed
+    """What may stand in an address as `q`: a typed text without control characters, and never a number. What cannot
+    be searched for is kept, so that the page can say so: see `unsearchable`."""
+    typed = "".join(c for c in text[: 2 * MAX_QUERY] if unicodedata.category(c)[0] != "C" or c == " ")
+    typed = " ".join(typed.split())[: MAX_QUERY + 1].rstrip()
+    return NO_NUMBER if holds_number(typed) else typed
+
+
+def unsearchable(text: str) -> Message | None:
+    """Why no name can be found by this text."""
+    if len(text) > MAX_QUERY:
+        return _m(
+            "A search takes at most %(n)s characters. Type part of the name, or its pinyin.", n=MAX_QUERY
+        )
+    if text and pinyin_query(text).kind not in (QueryKind.HAN, QueryKind.LATIN):
+        return _m(
+            "Nothing can be found by “%(text)s”: no name is written with it. Type part of the name, its pinyin or "
+            "its initials, or a whole number.",
+            text=text,
+        )
+    return None
 
 
 def after(prefix: str) -> str:
@@ -59,11 +77,12 @@ def _begins(column: Any, prefix: str) -> ColumnElement[bool]:
     return and_(column >= prefix, column < after(prefix))
 
 
-def name_condition(text: str) -> ColumnElement[bool] | None:
-    """Students whose name has this text in it, or whose pinyin or initials begin with it; None for an empty text."""
+def name_condition(text: str) -> ColumnElement[bool]:
+    """Students whose name has this text in it, or whose pinyin or initials begin with it; a text that no name can
+    hold finds nobody, and never everybody."""
     query = pinyin_query(text)
-    if query.kind is QueryKind.EMPTY:
-        return None
+    if len(text) > MAX_QUERY:
+        return false()
     if query.kind is QueryKind.HAN:
         found = select(NameSuffix.student_id).where(_begins(NameSuffix.suffix, query.text))
         return Student.id.in_(found)

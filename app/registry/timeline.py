@@ -32,6 +32,7 @@ from app.core.codes import (
     CodeList,
 )
 from app.core.i18n import Message, _m, format_date
+from app.registry.exported import lists_with
 from app.registry.models import Student
 from app.registry.places import Places
 from app.registry.record import source_name
@@ -155,7 +156,7 @@ class Read:
 
 
 def list_reads(db: Session, actor: Actor, student: Student, purposes: Mapping[str, Message]) -> list[Read]:
-    """Who has opened the record or seen one of its values, newest first."""
+    """Who has opened the record, seen one of its values, or taken it along in a list; newest first."""
     actor.require(Permission.READERS_READ)
     rows = db.execute(
         select(AccessLine.at, AccessLine.what, AccessLine.reason, Person.name)
@@ -172,4 +173,8 @@ def list_reads(db: Session, actor: Actor, student: Student, purposes: Mapping[st
             Read(row.at, READ_NAMES.get(row.what, row.what), row.name or "",
                  f"{reason} ({note})" if note else reason)
         )  # fmt: skip
-    return found
+    found += [
+        Read(row.at, READ_NAMES.get(row.what, row.what), row.reader or "", row.reason)
+        for row in lists_with(db, student.id, limit=_READS)
+    ]
+    return sorted(found, key=lambda one: one.at, reverse=True)[:_READS]

@@ -12,7 +12,7 @@ from app.access.permissions import Permission
 from app.access.scope import scope_condition
 from app.core import clock
 from app.core.actor import Actor
-from app.core.i18n import _m
+from app.core.i18n import _mn
 from app.core.waiting import Waiting
 from app.db import ReadSession
 from app.registry.models import Level, RecordState, Student
@@ -32,7 +32,10 @@ def waiting(db: Session, actor: Actor) -> list[Waiting]:
     if not actor.may(Permission.LEVELS_RECORD):
         return []
     count = at_a_glance(db, actor).without
-    return [Waiting(count, _m("students without a level that is valid today"), "/students?level=none")]
+    what = _mn(
+        "student without a level that is valid today", "students without a level that is valid today", count
+    )
+    return [Waiting(count, what, "/students?level=none")]
 
 
 def at_a_glance(db: Session, actor: Actor) -> Glance:

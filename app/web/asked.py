@@ -15,17 +15,15 @@ from app.access.scope import scope_condition
 from app.core import clock
 from app.core.actor import Actor
 from app.core.i18n import Message, _m, format_date
-from app.core.paging import Direction
-from app.door.forms import Submitted, blank
-from app.oversight.wanted import Wanted
+from app.oversight.wanted import Wanted, find_sponsor
 from app.registry.places import known
 from app.sponsorship.models import Agreement, IntroductionState, Place, Sponsor
 from app.sponsorship.workflow import INTRODUCTION
+from app.web.narrowing import Narrowing, narrowing
 
 # Filters that every level of the drill-down keeps.
 KEPT = ("as_at", "authority", "school", "sponsor", "since", "until", "state")
 STATES = (IntroductionState.PUBLISHED, IntroductionState.CLOSED, IntroductionState.SETTLED)
-_FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
 NOTHING = -1
 """A key that no record has: a filter that names something unknown finds nothing, rather than everything."""
 
@@ -35,7 +33,7 @@ class Asked:
     """`wanted` for the queries, `form` to draw the filter, `keep` to hang on every link downwards."""
 
     wanted: Wanted
-    form: Submitted
+    form: Narrowing
     keep: str
     tags: list[tuple[Message, str, str]] = field(default_factory=list)
     authorities: list[tuple[str, str]] = field(default_factory=list)
@@ -47,52 +45,19 @@ class Asked:
         return [(state.value, INTRODUCTION.states[state][0]) for state in STATES]
 
 
-def query_form(request: Request, *names: str) -> Submitted:
-    """The filter as it stands in the address."""
-    form = blank(request)
-    form.values = {name: request.query_params.get(name, "").strip()[:120] for name in names}
-    return form
-
-
-def read_day(form: Submitted, name: str, *, past: bool = False) -> date | None:
-    """A day of the filter. One that is none, or that has not come yet, gets a sentence and counts as not given."""
-    text = form.values.get(name, "")
-    if not text:
-        return None
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = None
-    if day is None or not _FIRST <= day <= _LAST:
-        form.errors[name] = _m("Write a date as year-month-day, for example 2026-09-01.")
-        return None
-    if past and day > clock.today():
-        form.errors[name] = _m("This day has not come yet; the figures are those of today.")
-        return None
-    return day
-
-
-def cursor_of(request: Request) -> tuple[str | None, Direction]:
-    before = request.query_params.get("before")
-    if before:
-        return before[:40], Direction.BACKWARD
-    after = request.query_params.get("after")
-    return (after[:40] if after else None), Direction.FORWARD
-
-
 def kept(request: Request) -> str:
     """The part of an address that carries the filters on: `?as_at=...`, or nothing."""
-    given = {name: value for name in KEPT if (value := request.query_params.get(name, "").strip()[:120])}
+    given = {name: value for name, value in narrowing(request, *KEPT).values.items() if value}
     return f"?{urlencode(given)}" if given else ""
 
 
 def ask(request: Request, db: Session, actor: Actor, *, choices: bool = False) -> Asked:
     """Read the filters; `choices` also fetches what their select boxes offer."""
-    form = query_form(request, *KEPT)
+    form = narrowing(request, *KEPT)
     values = form.values
-    as_at = read_day(form, "as_at", past=True) or clock.today()
+    as_at = form.day("as_at", past=True) or clock.today()
     names = known(db)
-    wanted = {"since": read_day(form, "since"), "until": read_day(form, "until")}
+    wanted = {"since": form.day("since"), "until": form.day("until")}
     state = values["state"] if values["state"] in set(STATES) else None
     if values["state"] and state is None:
         form.errors["state"] = _m("Choose one of the options.")
@@ -111,11 +76,7 @@ def ask(request: Request, db: Session, actor: Actor, *, choices: bool = False) -
     if values["sponsor"]:
         found = None
         if sees_sponsors:
-            found = db.execute(
-                select(Sponsor.id, Sponsor.name).where(
-                    Sponsor.public_id == values["sponsor"], _sponsors_in_scope(actor)
-                )
-            ).first()
+            found = find_sponsor(db, actor, values["sponsor"])
         sponsor, sponsor_name = (found.id, found.name) if found else (NOTHING, "")
         if found is None:
             form.errors["sponsor"] = _m("Choose one of the options.")

@@ -16,8 +16,8 @@ from app.door.access import requires
 from app.door.sessions import SnapshotDb
 from app.ledger.models import Book, EntryKind
 from app.oversight import books, events
-from app.web import addresses  # noqa: F401 - the shape of public ids in addresses
-from app.web.asked import cursor_of, kept, query_form, read_day
+from app.web.asked import kept
+from app.web.narrowing import narrowing, place_in_list
 from app.web.oversight_words import BOOKS, KINDS
 from app.web.render import page
 
@@ -28,17 +28,16 @@ Bookkeeper = Annotated[Actor, requires(Permission.LEDGER_READ)]
 
 @router.get("/ledger", name="ledger")
 def ledger(request: Request, actor: Bookkeeper, db: SnapshotDb) -> Response:
-    form = query_form(request, "as_at", "kind", "book", "since", "until", "introduction", "text")
+    form = narrowing(request, "as_at", "kind", "book", "since", "until", "introduction", "text")
     values = form.values
-    as_at = read_day(form, "as_at", past=True) or clock.today()
+    as_at = form.day("as_at", past=True) or clock.today()
     kind = values["kind"] if values["kind"] in set(EntryKind) else ""
     book = values["book"] if values["book"] in set(Book) else ""
-    since, until = read_day(form, "since"), read_day(form, "until")
-    cursor, direction = cursor_of(request)
+    since, until = form.day("since"), form.day("until")
     found = books.list_entries(
         db, actor,
         books.EntryFilter(as_at, kind, book, since, until, values["introduction"], values["text"][:80]),
-        cursor=cursor, direction=direction, size=page_size(request.query_params.get("rows")),
+        **place_in_list(request), size=page_size(request.query_params.get("rows")),
     )  # fmt: skip
     return page(
         request, "ledger/list.html", actor=actor, filter=form, as_at=as_at, kind=kind, book=book, since=since,

@@ -13,25 +13,27 @@ from app.access.permissions import Permission
 from app.access.roles import ROLE_NAMES
 from app.audit.names import READ_NAMES, SUBJECT_NAMES, TAG_NAMES
 from app.core import clock, codes
-from app.core.actor import Actor
+from app.core.actor import Actor, ScopeKind
 from app.core.errors import Invalid
 from app.core.i18n import _m
 from app.core.paging import page_size
-from app.door.access import requires
+from app.door.access import requires, requires_fresh
 from app.door.forms import Form, Submitted, blank, repeatable
+from app.door.number_search import find_by_number
 from app.door.sessions import Db, ReadDb, SnapshotDb
 from app.door.side import note_read
-from app.oversight import events, exports, payouts, trace
+from app.oversight import events, exports, payouts, records, trace
 from app.payouts.codes import BANK_CODES
 from app.payouts.workflow import LINE_STATES
+from app.registry import exported
 from app.registry.places import known
 from app.registry.search import MAX_QUERY
 from app.sponsorship.disbursements import WORKFLOW as DISBURSEMENT
 from app.sponsorship.workflow import INTRODUCTION
-from app.web import addresses  # noqa: F401 - the shape of public ids in addresses
-from app.web.asked import ask, cursor_of, query_form, read_day
-from app.web.number_search import find_by_number
+from app.web.asked import ask
+from app.web.narrowing import narrowing, place_in_list
 from app.web.oversight_words import FIGURES, KINDS, OUTCOMES, WAYS
+from app.web.payout_words import why_aside
 from app.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -61,7 +63,10 @@ def _per_batch(request: Request, actor: Actor, db: Session, refused: Submitted |
 
 @router.post("/oversight/export", name="oversight.export")
 def export(
-    request: Request, actor: Annotated[Actor, requires(Permission.OVERSIGHT_EXPORT)], form: Form, db: Db
+    request: Request,
+    actor: Annotated[Actor, requires_fresh(Permission.OVERSIGHT_EXPORT, to=_m("export this list"))],
+    form: Form,
+    db: Db,
 ) -> Response:
     """The filters travel in the address, as on the page that is exported."""
     form.redraw = partial(_export_refused, request, actor)
@@ -79,9 +84,8 @@ def _export_refused(request: Request, actor: Actor, db: Session, form: Submitted
 @router.get("/oversight/introductions/{introduction:pid}", name="oversight.introduction")
 def introduction(request: Request, introduction: str, actor: Overseer, db: SnapshotDb) -> Response:
     asked = ask(request, db, actor, choices=True)
-    cursor, direction = cursor_of(request)
     view = trace.introduction_view(
-        db, actor, asked.wanted, introduction, cursor=cursor, direction=direction,
+        db, actor, asked.wanted, introduction, **place_in_list(request),
         size=page_size(request.query_params.get("rows")),
     )  # fmt: skip
     return page(
@@ -122,7 +126,7 @@ def place(request: Request, place: str, actor: Overseer, db: SnapshotDb) -> Resp
 @router.get("/oversight/lines/{line:pid}", name="oversight.line")
 def line(request: Request, line: str, actor: Overseer, db: SnapshotDb) -> Response:
     asked = ask(request, db, actor)
-    view = trace.line_view(db, actor, line)
+    view = records.line_view(db, actor, line)
     return page(
         request,
         "oversight/line.html",
@@ -131,9 +135,10 @@ def line(request: Request, line: str, actor: Overseer, db: SnapshotDb) -> Respon
         view=view,
         states=LINE_STATES,
         outcomes=OUTCOMES,
+        why_aside=why_aside,
         kinds=KINDS,
         bank_codes=BANK_CODES,
-        events=events.events_of(db, actor, [view.line.public_id, view.batch.public_id]),
+        events=events.events_of(db, actor, [view.whole.line.public_id, view.whole.batch.public_id]),
         event_names=TAG_NAMES,
     )
 
@@ -141,7 +146,7 @@ def line(request: Request, line: str, actor: Overseer, db: SnapshotDb) -> Respon
 @router.get("/oversight/disbursements/{disbursement:pid}", name="oversight.disbursement")
 def disbursement(request: Request, disbursement: str, actor: Overseer, db: SnapshotDb) -> Response:
     asked = ask(request, db, actor)
-    view = trace.disbursement_view(db, actor, disbursement)
+    view = records.disbursement_view(db, actor, disbursement)
     return page(
         request,
         "oversight/disbursement.html",
@@ -167,24 +172,26 @@ def readers(request: Request, actor: Reader, db: ReadDb) -> Response:
 
 
 def _readers(request: Request, actor: Actor, db: Session, refused: Submitted | None = None) -> Response:
-    form = query_form(request, "login", "student", "since", "until")
+    form = narrowing(request, "login", "student", "since", "until")
     student = form.values["student"]
     masked = events.masked_student(db, actor, student) if student else None
     if student and masked is None:
         form.errors["student"] = _m("This student does not exist, or is not in your scope.")
-    cursor, direction = cursor_of(request)
+    since, until = form.day("since"), form.day("until")
+    lists, of_lists = exported.list_exported(
+        db, actor, student=student, login=form.values["login"], since=since, until=until
+    )
     found = events.list_reads(
         db,
         actor,
-        events.ReaderFilter(form.values["login"], student, read_day(form, "since"), read_day(form, "until")),
-        cursor=cursor,
-        direction=direction,
+        events.ReaderFilter(form.values["login"], student, since, until),
+        **place_in_list(request),
         size=page_size(request.query_params.get("rows")),
     )
     return page(
         request, "oversight/readers.html", actor=actor, filter=form, refused=refused or blank(request), page=found,
         student=student, masked=masked, roles=ROLE_NAMES, seen=READ_NAMES, subjects=SUBJECT_NAMES,
-        today=clock.today(),
+        today=clock.today(), lists=lists, of_lists=of_lists, whole=actor.scope.kind is ScopeKind.CITY,
     )  # fmt: skip
 
 

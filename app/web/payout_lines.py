@@ -21,9 +21,8 @@ from app.payouts import lines, queries, returns
 from app.payouts.codes import BANK_CODES, RETURN_CLASSES, WHAT_TO_DO, class_of
 from app.payouts.models import LineState
 from app.payouts.workflow import LINE_STATES
-from app.web import addresses  # noqa: F401 - the shape of public ids in addresses
 from app.web.oversight_words import BOOKS, KINDS
-from app.web.payout_words import OUTCOMES
+from app.web.payout_words import OUTCOMES, why_aside
 from app.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
@@ -44,7 +43,6 @@ def _line_page(request: Request, actor: Actor, public_id: str, db: Session, form
         view=view,
         name=mask_name(view.name),
         holder=mask_name(line.holder_name),
-        people=queries.people(db, view.batch),
         batch_seen=queries.reaches(db, actor, view.batch),
         states=LINE_STATES,
         codes=BANK_CODES,
@@ -52,6 +50,7 @@ def _line_page(request: Request, actor: Actor, public_id: str, db: Session, form
         reasons=RETURN_CLASSES,
         advice=WHAT_TO_DO,
         outcomes=OUTCOMES,
+        why_aside=why_aside,
         books=BOOKS,
         kinds=KINDS,
         repairable=actor.may(Permission.PAYOUTS_REPAIR)

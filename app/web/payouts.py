@@ -1,4 +1,4 @@
-"""Payout batches: the list, preparing one, its record and steps, its files, the bank's results."""
+"""Payout batches: the list, preparing one, its record and steps, its files."""
 
 from __future__ import annotations
 
@@ -15,40 +15,38 @@ from app.access.permissions import Permission
 from app.audit import Tag, record
 from app.core import clock
 from app.core.actor import Actor, ScopeKind
-from app.core.errors import Invalid, NotFound
+from app.core.errors import NotFound
 from app.core.i18n import _m
 from app.core.mask import mask_name
-from app.door.access import requires
+from app.door.access import requires, requires_fresh
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb, SnapshotDb
 from app.door.side import later, note_read
-from app.exchange.reading import MAX_BYTES
 from app.files.store import read_stored
 from app.payouts import (
+    aside,
     batches,
     gate,
     lines,
     payables,
     queries,
-    results,
-    student_money,  # noqa: F401 - hangs its rows into the student's page
 )
 from app.payouts.codes import BANK_CODES
 from app.payouts.forms import PrepareForm, ReasonForm
 from app.payouts.models import BatchState, LineState, Payable, PayoutBatch, PayoutFileKind, PayoutLine
 from app.payouts.payables import Selection
-from app.payouts.workflow import BATCH, LINE_STATES
+from app.payouts.workflow import BATCH, LINE_STATES, a_sender
 from app.registry.places import list_authorities
-from app.web import addresses  # noqa: F401 - the shape of public ids in addresses
 from app.web.narrowing import Narrowing, narrowing, place_in_list
-from app.web.payout_words import CHANGES, FILE_KINDS, OUTCOMES
-from app.web.render import flash, page, redirect
+from app.web.payout_words import CHANGES, FILE_KINDS, why_aside
+from app.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Actor, requires(Permission.PAYOUTS_READ)]
 Preparer = Annotated[Actor, requires(Permission.PAYOUTS_PREPARE)]
 Checker = Annotated[Actor, requires(Permission.PAYOUTS_CHECK)]
 Releaser = Annotated[Actor, requires(Permission.PAYOUTS_RELEASE)]
+SureReleaser = Annotated[Actor, requires_fresh(Permission.PAYOUTS_RELEASE, to=_m("release a payout batch"))]
 Finance = Annotated[Actor, requires(Permission.PAYOUTS_RECONCILE)]
 BATCH_ADDRESS = "/payouts/{batch:pid}"
 
@@ -83,7 +81,8 @@ def _new_page(request: Request, actor: Actor, db: Session, form: Submitted) -> R
         else narrowing(request, *names)
     )
     selection = _selection(asked)
-    asked.values["until"] = selection.until.isoformat()
+    if "until" not in asked.errors:
+        asked.values["until"] = selection.until.isoformat()
     found = gate.examine(db, selection.condition(actor), on=clock.today())
     payees = [item for item in found if not item.refusals][: batches.MAX_LINES]
     chosen = Payable.id.in_([item.payable_id for item in payees])
@@ -93,6 +92,7 @@ def _new_page(request: Request, actor: Actor, db: Session, form: Submitted) -> R
         actor=actor,
         form=form,
         filter=asked,
+        until=selection.until,
         mask_name=mask_name,
         payees=payees,
         refused=[item for item in found if item.refusals],
@@ -172,11 +172,13 @@ def _record_page(request: Request, actor: Actor, public_id: str, db: Session, fo
         codes=BANK_CODES,
         files=queries.list_files(db, batch) if whole else [],
         file_kinds=FILE_KINDS,
-        aside=queries.rows_aside(db, batch) if whole else [],
-        outcomes=OUTCOMES,
+        aside=aside.rows_of_batch(db, batch) if whole else [],
+        why_aside=why_aside,
+        late=aside.late_returns(db, batch),
         may_download=_may_download(actor),
         may_import=actor.may(Permission.PAYOUTS_RECONCILE)
-        and batch.state in (BatchState.RELEASED, BatchState.RECONCILED),
+        and batch.state in (BatchState.RELEASED, BatchState.RECONCILED)
+        and a_sender(actor, batch) is None,
         mask_name=mask_name,
     )
 
@@ -258,14 +260,14 @@ def ask_release(request: Request, actor: Releaser, batch: str, db: SnapshotDb) -
 
 
 @router.post(BATCH_ADDRESS + "/release")
-def release(request: Request, actor: Releaser, batch: str, form: Form, db: Db) -> Response:
+def release(request: Request, actor: SureReleaser, batch: str, form: Form, db: Db) -> Response:
     form.redraw = partial(_release_page, request, actor, batch)
     found = batches.get_batch(db, actor, batch)
     batches.release(db, actor, found)
     return _to(request, found, _m("The batch is released. The files for the bank are below."))
 
 
-# --- Files and results ----------------------------------------------------------------------------
+# --- Files --------------------------------------------------------------------------------------
 
 
 def _may_download(actor: Actor) -> bool:
@@ -285,7 +287,12 @@ def download(
     request: Request,
     actor: Annotated[
         Actor,
-        requires(Permission.PAYOUTS_RELEASE, Permission.PAYOUTS_RECONCILE, Permission.OVERSIGHT_EXPORT),
+        requires_fresh(
+            Permission.PAYOUTS_RELEASE,
+            Permission.PAYOUTS_RECONCILE,
+            Permission.OVERSIGHT_EXPORT,
+            to=_m("take a file of the bank"),
+        ),
     ],
     batch: str,
     file: str,
@@ -314,50 +321,3 @@ def download(
         media_type=stored.media_type,
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
-
-
-def _results_page(request: Request, actor: Actor, public_id: str, db: Session, form: Submitted) -> Response:
-    batch = batches.get_batch(db, actor, public_id)
-    return page(
-        request,
-        "payouts/results.html",
-        actor=actor,
-        form=form,
-        batch=batch,
-        row=queries.batch_row(db, actor, batch),
-        has_errors=bool(form.errors),
-        megabytes=MAX_BYTES // (1024 * 1024),
-    )
-
-
-@router.get(BATCH_ADDRESS + "/results", name="payouts.results")
-def ask_results(request: Request, actor: Finance, batch: str, db: ReadDb) -> Response:
-    return _results_page(request, actor, batch, db, blank(request))
-
-
-@router.post(BATCH_ADDRESS + "/results")
-def take_results(request: Request, actor: Finance, batch: str, form: Form, db: Db) -> Response:
-    form.redraw = partial(_results_page, request, actor, batch)
-    upload = form.files.get("file")
-    if upload is None:
-        missing = _m("Choose the bank's result file.")
-        raise Invalid(missing, fields={"file": missing})
-    content = upload.file.read(MAX_BYTES + 1)
-    rows = results.read_result(content)  # before the first use of `db`: other writers need not wait for it
-    found = batches.get_batch(db, actor, batch)
-    name = (upload.filename or "result")[-200:]
-    imported = results.import_result(db, actor, found, content, rows, name=name)
-    response = _to(request, found, None)
-    flash(
-        request,
-        response,
-        _m(
-            "Imported: %(paid)s paid, %(returned)s returned, %(repeated)s known already, %(aside)s kept aside.",
-            paid=imported.counts.get("paid", 0),
-            returned=imported.counts.get("returned", 0),
-            repeated=imported.counts.get("repeated", 0),
-            aside=imported.aside,
-        ),
-        kind="warning" if imported.aside else "success",
-    )
-    return response

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -16,12 +18,13 @@ from app.access.throttle import Purpose
 from app.core import clock, codes
 from app.core.actor import Actor
 from app.core.i18n import Message, _m
-from app.core.mask import mask_id, mask_phone
+from app.core.identity import normalise_code
+from app.core.mask import mask_account, mask_id, mask_phone
 from app.door.access import requires
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
 from app.door.side import at_once
-from app.registry import changes, family, hardship, places, record, timeline
+from app.registry import changes, family, hardship, places, record, timeline, versions
 from app.registry.forms import (
     AccountForm,
     ChangeForm,
@@ -33,7 +36,7 @@ from app.registry.forms import (
     LevelForm,
     account_warnings,
 )
-from app.registry.models import Student
+from app.registry.models import Guardian, Student
 from app.registry.students import get_student, must_stand
 from app.web import addresses
 from app.web.desk import choices
@@ -68,12 +71,15 @@ def _count_guardian(request: Request, actor: Actor, number: str | None) -> None:
         at_once(request, lambda own: family.look_up(own, actor, number))
 
 
-def _overtaken(db: Session, student: Student, form: Submitted) -> timeline.Happened | None:
+def _overtaken(
+    db: Session, student: Student, form: Submitted, *, field: str = "version", present: str = ""
+) -> timeline.Happened | None:
     """What somebody else did since this form was opened. From here on the form knows the present version, so that
     sending it again is a decision made with both versions in view."""
-    if "version" not in form.values or form.get("version") == str(student.version):
+    present = present or str(student.version)
+    if field not in form.values or form.get(field) == present:
         return None
-    form.values["version"] = str(student.version)
+    form.values[field] = present
     return next(iter(timeline.list_events(db, student, places.known(db))), None)
 
 
@@ -91,36 +97,57 @@ def _change_page(request: Request, actor: Actor, student_id: str, db: Session, f
         student=student,
         masks=record.masks_of(student),
         overtaken=event,
-        differences=_differences(student, form) if event else [],
+        differences=_differences(db, actor, student, form) if event else [],
         codes=codes,
         sexes=codes.SEXES.choices(only=["1", "2"]),
     )
 
 
-def _hidden(_text: str) -> str:
-    return "****"
+@dataclass(frozen=True)
+class Differs:
+    """A field of which the stored value and the typed one differ; of a protected one, `field` names what may be shown
+    for a reason, and `alike` says that the masks do not tell the two apart."""
+
+    label: Message
+    stored: str
+    typed: str
+    change: versions.Change | None
+    field: str = ""
+    alike: bool = False
 
 
-def _differences(student: Student, form: Submitted) -> list[tuple[Message, str, str]]:
-    """Field, as it is stored now, as it was typed here; protected values masked on both sides."""
+def _differences(db: Session, actor: Actor, student: Student, form: Submitted) -> list[Differs]:
     lists = {"sex": codes.SEXES, "ethnicity": codes.ETHNIC_GROUPS, "left_behind": codes.LEFT_BEHIND,
              "health": codes.HEALTH, "disability": codes.DISABILITIES}  # fmt: skip
+    changed = versions.last_changes(db, student)
     rows = []
     for name, label in CHANGE_LABELS.items():
         stored, typed = str(getattr(student, name)), form.get(name).strip()
         if stored != typed:
             named = lists.get(name)
-            rows.append(
-                (label, named.label(stored) if named else stored, named.label(typed) if named else typed)
-            )
-    for name, mask in (("document_number", mask_id), ("student_number", mask_id), ("phone", mask_phone),
-                       ("address", _hidden)):  # fmt: skip
-        typed = form.get(name).strip()
-        if typed and typed != getattr(student, name):
-            rows.append((PROTECTED_LABELS[name], record.masks_of(student)[name], mask(typed)))
+            told = (named.label(stored), named.label(typed)) if named else (stored, typed)
+            rows.append(Differs(label, *told, changed.get(name)))
+    for name, label in PROTECTED_LABELS.items():
+        stored = getattr(student, name) or ""
+        rows += _protected(actor, label, stored, form.get(name), _MASKS[name], changed.get(name), field=name)
     return rows
 
 
+def _protected(
+    actor: Actor, label: Message, stored: str, typed: str, mask: Callable[[str], str], change: versions.Change | None,
+    *, field: str,
+) -> list[Differs]:  # fmt: skip
+    """An empty field keeps what is stored, and so does a value that is the same but for its spaces."""
+    typed = normalise_code(typed)
+    if not typed or typed == normalise_code(stored):
+        return []
+    masked, shown = mask(stored) if stored else "", stored and actor.may(Permission.STUDENTS_REVEAL)
+    return [Differs(label, masked, mask(typed), change, field if shown else "", alike=mask(typed) == masked)]
+
+
+_MASKS: dict[str, Callable[[str], str]] = {
+    "document_number": mask_id, "student_number": mask_id, "phone": mask_phone, "address": lambda _text: "****",
+}  # fmt: skip
 CHANGE_LABELS: dict[str, Message] = {
     "name": _m("Name"),
     "birth_date": _m("Date of birth"),
@@ -227,9 +254,29 @@ def _known_guardian_page(
 ) -> Response:
     student = _open(db, actor, student_id)
     guardian, _ = family.get_guardian(db, student, guardian_id)
+    overtaken = form.get("version") != str(guardian.version)
     return page(request, "registry/guardian.html", actor=actor, form=form, student=student, relations=[],
-                known=guardian, phone_mask=mask_phone(guardian.phone),
+                known=guardian, phone_mask=mask_phone(guardian.phone), overtaken=overtaken,
+                differences=_guardian_differences(db, actor, student, guardian, form) if overtaken else [],
                 elsewhere=family.stands_elsewhere(db, actor, guardian))  # fmt: skip
+
+
+def _guardian_differences(
+    db: Session, actor: Actor, student: Student, guardian: Guardian, form: Submitted
+) -> list[Differs]:
+    changed = versions.last_changes(db, student, guardian=guardian.public_id)
+    rows = []
+    if form.get("name").strip() != guardian.name:
+        rows.append(Differs(_m("Name"), guardian.name, form.get("name").strip(), changed.get("name")))
+    for name, label, stored, mask in (
+        ("number", _m("Identity number"), guardian.document_number, mask_id),
+        ("phone", _m("Phone"), guardian.phone, mask_phone),
+    ):
+        rows += _protected(
+            actor, label, stored or "", form.get(name), mask, changed.get(name),
+            field=f"guardian.{guardian.public_id}.{name}",
+        )  # fmt: skip
+    return rows
 
 
 @router.get(GUARDIAN + "/change", name="student.guardian_change")
@@ -292,13 +339,20 @@ def _account_page(request: Request, actor: Actor, student_id: str, db: Session, 
     holders += [
         (one.public_id, f"{one.name} ({codes.RELATIONS.label(one.relation)})") for one in facts.open_guardians
     ]
-    return page(request, "registry/account.html", actor=actor, form=form, student=student, present=facts.account,
-                holders=holders)  # fmt: skip
+    account = family.find_account(db, student)
+    event = _overtaken(db, student, form, field="seen", present=family.mark_of(account))
+    typed = normalise_code(form.get("number"))
+    return page(
+        request, "registry/account.html", actor=actor, form=form, student=student, present=facts.account,
+        holders=holders, overtaken=event, typed=mask_account(typed) if typed else "",
+        differs=bool(event and account and typed and typed != account.number),
+    )  # fmt: skip
 
 
 @router.get(ID + "/account", name="student.account")
 def account_form(request: Request, student_id: str, actor: Changer, db: ReadDb) -> Response:
-    form = blank(request, holder="student", since=clock.today().isoformat())
+    account = family.find_account(db, _open(db, actor, student_id))
+    form = blank(request, holder="student", since=clock.today().isoformat(), seen=family.mark_of(account))
     return _account_page(request, actor, student_id, db, form)
 
 

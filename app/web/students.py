@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache, partial
 from types import SimpleNamespace
@@ -20,19 +21,20 @@ from app.core import clock, codes, i18n
 from app.core.actor import Actor, ScopeKind
 from app.core.errors import NotFound
 from app.core.i18n import _m
-from app.door.access import requires
+from app.door.access import requires, requires_fresh
 from app.door.forms import Form, Submitted, blank, done, repeatable
+from app.door.number_search import find_by_number
 from app.door.sessions import Db, ReadDb
 from app.door.side import note_read
 from app.registry import exports, lists, search
 from app.registry.lists import FIELDS, Filter
 from app.registry.places import Places, get_school, known, list_authorities, school_choices
-from app.web.number_search import find_by_number
 from app.web.render import flash, page, redirect
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Actor, requires(Permission.STUDENTS_READ)]
 Exporter = Annotated[Actor, requires(Permission.STUDENTS_EXPORT)]
+SureExporter = Annotated[Actor, requires_fresh(Permission.STUDENTS_EXPORT, to=_m("export students"))]
 
 _NUMBER_IN_ADDRESS = re.compile(r"\d{15}")
 
@@ -64,8 +66,15 @@ def students(request: Request, actor: Reader, db: ReadDb) -> Response:
         filter=SimpleNamespace(values=asdict(wanted), errors={}), parts=exports.named_parts(wanted, places),
         places=places, codes=codes, today=clock.today(), choices=_choices(db, actor, wanted, places),
         within_school=bool(wanted.school) or actor.scope.kind is ScopeKind.SCHOOL,
-        query=urlencode(wanted.given()),
+        query=urlencode(wanted.given()), unsearchable=search.unsearchable(wanted.q),
+        beside_search=_beside_search({**wanted.given(), "sort": sort if query.get("sort") == sort else ""}),
     )  # fmt: skip
+
+
+def _beside_search(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The filters and the order in which somebody searches: the search stays within them."""
+    given = [(name, str(values.get(name, "")).strip()[:200]) for name in (*FIELDS, "sort") if name != "q"]
+    return [(name, value) for name, value in given if value and not _number_in(name, value)]
 
 
 def _number_in(name: str, value: str) -> bool:
@@ -126,10 +135,10 @@ def _refused(request: Request, actor: Actor, _db: Session, form: Submitted) -> R
 def search_students(request: Request, actor: Reader, form: Form) -> Response:
     repeatable(request)
     form.redraw = partial(_refused, request, actor)
-    typed = form.get("q")[: search.MAX_QUERY].strip()
+    typed = form.get("q")[: 10 * search.MAX_QUERY].strip()
     if not search.holds_number(typed):
         text = search.clean_query(typed)
-        return done(request, _address([("q", text)] if text else []))
+        return done(request, _address([("q", text)] * bool(text) + _beside_search(form.values)))
     student = find_by_number(request, actor, typed)
     return done(request, f"/students/{student}" if student else "/students/not-found")
 
@@ -167,7 +176,7 @@ def roster(request: Request, actor: Reader, db: ReadDb) -> Response:
     rows = []
     if chosen:
         rows = lists.roster(db, actor, school.id, *chosen)
-        note_read(request, actor, [school.public_id], kind="class", what=f"roster {chosen[0]}{chosen[1]}")
+        note_read(request, actor, [row[4] for row in rows], what="roster")
     return page(
         request, "registry/roster.html", actor=actor, title=_m("Class roster"), school=school, classes=classes,
         chosen=chosen, rows=rows, codes=codes, authority=places.authority_name(school.authority_code),
@@ -206,7 +215,7 @@ def export_form(request: Request, actor: Exporter, db: ReadDb) -> Response:
 
 
 @router.post("/students/export")
-def export(request: Request, actor: Exporter, form: Form, db: Db) -> Response:
+def export(request: Request, actor: SureExporter, form: Form, db: Db) -> Response:
     form.redraw = partial(_export_page, request, actor)
     wanted = lists.read_filter({name: form.get(name) for name in FIELDS}, known(db), actor)
     job = exports.request_export(

@@ -12,13 +12,15 @@ import pytest
 from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
+from app.access.models import Account, Person
 from app.access.permissions import Role
 from app.access.throttle import RULES, Budget, Purpose
-from app.audit.models import AccessLine
+from app.audit.models import AccessLine, AuditEvent
+from app.audit.tags import Tag
 from app.core import clock
 from app.core.identity import make_identity_number
 from app.db import Database
-from app.registry.models import Guardian, Guardianship, School, Student
+from app.registry.models import BankAccount, Guardian, Guardianship, School, Student
 from tests.client import Browser, visible_text
 from tests.factories import COUNTY, OTHER_COUNTY, create_account, create_school, create_student
 
@@ -232,7 +234,7 @@ class TestChange:
         page = second.post(address, values | {"disability": "4", "phone": "13812345678"}, status=409)
         text = visible_text(page)
         assert "Changed meanwhile by somebody else" in text
-        assert re.search(r"Health Chronic illness Healthy or good", text)
+        assert re.search(r"Health Chronic illness changed by [^*]+ Healthy or good", text)
         assert re.search(r"Disability None Limbs", text)
         version = re.search(r'name="version" value="(\d+)"', page)
         assert version
@@ -240,6 +242,63 @@ class TestChange:
         second.post(address, values | {"disability": "4", "health": "3", "version": "2"})
         db.expire_all()
         assert (student.health, student.disability) == ("3", "4")
+
+    def test_of_a_protected_value_the_second_editor_sees_that_it_differs_and_who_changed_it(
+        self, db: Session, visitor_of: Any
+    ) -> None:
+        student = create_student(db)
+        first, second = county(db, visitor_of), county(db, visitor_of)
+        base = f"/students/{student.public_id}"
+        values = {"version": "1", "document_type": "1", "name": student.name, "birth_date": str(student.birth_date),
+                  "sex": student.sex, "ethnicity": "13", "left_behind": "0", "health": "1",
+                  "disability": "0"}  # fmt: skip
+        first.post(base + "/change", values | {"phone": "13800001234", "address": "甲村一组"})
+        page = second.post(
+            base + "/change", values | {"phone": "13899991234", "address": "甲村二组"}, status=409
+        )
+        text = visible_text(page)
+        who = db.scalars(select(Person.name).join(Account).join(AuditEvent, AuditEvent.account_id == Account.id)
+                         .where(AuditEvent.tag == Tag.STUDENT_CHANGED)).one()  # fmt: skip
+        alike = "another value, alike only where it is masked"
+        assert re.search(
+            rf"Phone 138\*+1234 changed by {who}, [^*]+ Show in a new window 138\*+1234 {alike}", text
+        )
+        assert re.search(rf"Address \*+ changed by {who}, [^*]+ Show in a new window \*+ {alike}", text)
+        assert f"{base}/reveal?field=phone" in page
+        # What the editor typed stays in the form; what is stored is shown for a reason only.
+        assert 'value="13899991234"' in page
+        assert "13800001234" not in page
+        shown = second.post(base + "/reveal", {"field": "phone", "purpose": "contact"}, status=200,
+                            form_path=base + "/reveal?field=phone")  # fmt: skip
+        assert "13800001234" in shown
+        # The same number with spaces in it is no difference.
+        page = second.post(base + "/change", values | {"phone": "138 0000 1234"}, status=409)
+        assert "Where the two versions differ" not in page
+
+    def test_an_account_recorded_meanwhile_is_not_replaced_unseen(self, db: Session, visitor_of: Any) -> None:
+        student = create_student(db)
+        first, second = county(db, visitor_of), county(db, visitor_of)
+        address = f"/students/{student.public_id}/account"
+        today = clock.today().isoformat()
+        seen = re.search(r'name="seen" value="([^"]+)"', second.get(address))
+        assert seen
+        values = {"holder": "student", "bank_name": "邮储银行", "since": today, "seen": seen.group(1)}
+        first.post(address, values | {"number": "6217995000000000017"})
+        other = values | {"number": "6217995000000010017"}
+        page = second.post(address, other, status=409)
+        text = visible_text(page)
+        assert "Somebody else has recorded another account" in text
+        assert "Changed meanwhile by somebody else" in text
+        assert "You typed another number: ****0017. Show in a new window" in text
+        assert "6217995000000000017" not in page
+        now = re.search(r'name="seen" value="([^"]+)"', page)
+        assert now
+        assert now.group(1) != seen.group(1)
+        second.post(address, other | {"seen": now.group(1)})
+        open_now = select(BankAccount.number).where(
+            BankAccount.student_id == student.id, BankAccount.valid_to.is_(None)
+        )
+        assert db.scalars(open_now).one() == "6217995000000010017"
 
     def test_enrolment_level_category_account_and_guardian_by_form(
         self, db: Session, visitor_of: Any
@@ -289,6 +348,7 @@ class TestChange:
             page = second.post(address, values, status=422 if "phone" in values else 409)
             assert 'name="version" value="1"' in page
             assert "Load the page again" in page
+            assert re.search("Name 赵四 changed by [^*]+ 赵五", visible_text(page))
         db.expire_all()
         assert guardian.name == "赵四"
         page = second.get(address)

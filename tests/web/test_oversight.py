@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
+from python_calamine import CalamineWorkbook
 from sqlalchemy import event, select
 
 from app.access.permissions import Role
@@ -24,7 +26,7 @@ from app.jobs.models import Job
 from app.jobs.worker import work_once
 from app.ledger.models import Entry
 from app.oversight import verification
-from app.registry.models import Student
+from app.registry.models import ExportedMember, Student
 from tests.client import Browser, visible_text
 from tests.factories import COUNTY, OTHER_COUNTY, actor_for, create_account, create_school, create_student
 from tests.oversight import Story, tell
@@ -327,8 +329,17 @@ def test_the_lines_behind_are_exported_within_the_filters(
     assert len(paid) == 1
     assert "600.00,Paid,2026-03-12" in paid[0]
     assert sum(story.direct.alias in row for row in rows) == 1
+    assert ",0000,Paid," in paid[0]
+    assert "Spring term 2026" in paid[0]
+    assert "2026-S" not in paid[0]
+    # Whoever stands in the file is told of it, and nobody else.
+    with database.read() as db:
+        members = set(db.scalars(select(ExportedMember.student_id)))
+    assert {story.paid.student_id, story.direct.student_id} <= members
+    assert len(members) <= len(rows)
     other = _export(auditor, database, "lines", "xlsx", f"?authority={OTHER_COUNTY}")
-    assert other.startswith(b"PK")
+    book = CalamineWorkbook.from_filelike(BytesIO(other))
+    assert book.sheet_names == ["Payout lines", "About this file"]
 
 
 def test_who_may_look_but_not_export_finds_no_button(

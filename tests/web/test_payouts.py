@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import timedelta
 from typing import Any
@@ -415,29 +416,92 @@ class TestResults:
                 db.add(Person(name="meanwhile"))
             written.set()
 
-        def slow(content: bytes) -> Any:
+        def slow(content: bytes, **limits: Any) -> Any:
             threading.Thread(target=write, daemon=True).start()
             assert written.wait(5), "another writer had to wait for the file to be read"
-            return read(content)
+            return read(content, **limits)
 
         monkeypatch.setattr(results, "read_rows", slow)
         finance = Browser(application, settings).sign_in_as(fresh_database, account)
         assert "1 paid" in finance.post(path, files={"file": ("r.csv", content)}, follow=True)
 
-    def test_rows_kept_aside_are_shown_with_the_reason(
+    def test_rows_kept_aside_are_shown_with_the_reason_until_finance_has_dealt_with_them(
         self, db: Session, people: dict[str, Account], visitor_of: Any
     ) -> None:
-        batch = create_batch(db, create_team(db), BatchState.RELEASED)
-        line = lines_of(db, batch)[0]
+        batch = create_batch(db, create_team(db), BatchState.RELEASED, lines=2)
+        one, two = lines_of(db, batch)
+        amount = plain_yuan(one.amount_fen)
         content = answer(
-            [(line.reference, plain_yuan(line.amount_fen), "3059"), (line.reference, "1.00", "0000"),
+            [(one.reference, amount, "0000"), (one.reference, amount, "3031"), (two.reference, amount, "3059"),
              ("NOBODY1", "<b>", "0000")]
         )  # fmt: skip
-        text = visitor_of(people["finance"]).post(
-            address(batch) + "/results", files={"file": ("r.csv", content)}, follow=True
-        )
-        for word in ("3 kept aside", "Not final", "Contradicts its line", "Belongs to no line", "NOBODY1"):
+        finance = visitor_of(people["finance"])
+        text = finance.post(address(batch) + "/results", files={"file": ("r.csv", content)}, follow=True)
+        sentences = (
+            "The file says different things of this line", "does not say yet", "No payout line has this reference"
+        )  # fmt: skip
+        for word in ("4 kept aside", "NOBODY1", *sentences):
             assert word in text
+        assert 'href="/payouts/aside"' in finance.get("/")
+        assert "bank rows kept aside" in finance.text
+        text = finance.get("/payouts/aside")
+        assert all(sentence in text for sentence in sentences)
+        row = re.findall(r'href="(/payouts/aside/[^"]+)"', text)[0]
+        assert "this reference" in finance.get(row)
+        assert "Write a reason" in finance.post(row, {"reason": " "}, status=422)
+        refused = finance.post(row, {"reason": "account 6222021234567890123"}, status=422)
+        assert "no identity number, phone number or account number" in refused
+        text = finance.post(row, {"reason": "The bank sends a new file"}, follow=True)
+        assert "2 rows are marked as dealt with." in text
+        assert "The file says different things" not in text
+        assert "The bank sends a new file" in finance.get("/payouts/aside?state=cleared")
+        assert "The bank sends a new file" in finance.get(address(batch))
+        finance.get(row, lang="zh-CN")
+        visitor_of(people["auditor"]).get("/payouts/aside", lang="zh-CN")
+        visitor_of(people["county"]).get("/payouts/aside", status=404)
+
+    def test_a_reconciled_batch_says_what_it_takes_and_shows_what_came_back(
+        self, db: Session, people: dict[str, Account], visitor_of: Any
+    ) -> None:
+        batch = create_batch(db, create_team(db), BatchState.RECONCILED)
+        finance, path = visitor_of(people["finance"]), address(batch) + "/results"
+        assert "only if it has news" in finance.get(path)
+        text = finance.post(
+            path, files={"file": ("r.csv", answer_to(db, batch, "0000", note="x"))}, status=409
+        )
+        assert "every row of this file says what is booked already" in text
+        text = finance.post(path, files={"file": ("r.csv", answer_to(db, batch, "3056"))}, follow=True)
+        assert "1 payment came back after it had been paid" in text
+        assert "1 payment of this batch came back after it had been paid" in finance.get(address(batch))
+
+    def test_the_releaser_sees_no_import_under_a_finance_account(
+        self, db: Session, people: dict[str, Account], visitor_of: Any
+    ) -> None:
+        team = create_team(db)
+        batch = create_batch(db, team, BatchState.RELEASED)
+        person = db.get_one(Person, team.releaser.person_id)
+        same = visitor_of(create_account(db, Role.FINANCE, person=person))
+        assert "/results" not in same.get(address(batch))
+        assert "You released this batch" in same.get(address(batch) + "/results")
+        assert 'type="file"' not in same.text
+
+    def test_the_page_and_the_door_know_one_limit(
+        self, db: Session, people: dict[str, Account], visitor_of: Any, settings: Settings
+    ) -> None:
+        batch = create_batch(db, create_team(db), BatchState.RELEASED)
+        finance, path = visitor_of(people["finance"]), address(batch) + "/results"
+        assert f"at most {settings.upload_mb} MB" in finance.get(path)
+        content = b"a" * (settings.upload_mb * 1024 * 1024 + 1)
+        text = finance.post(path, files={"file": ("r.csv", content)}, status=422)
+        assert f"larger than {settings.upload_mb} MB" in text
+        reply = finance.http.post(
+            path, files={"file": ("r.csv", content * 2)}, data={"form_token": finance.token(path)},
+            headers={"Origin": "http://testserver", "Referer": f"http://testserver{path}", "Accept-Language": "en"},
+        )  # fmt: skip
+        assert reply.status_code == 413
+        assert f"at most {settings.upload_mb} MB can be taken here" in reply.text
+        assert f'<a href="{path}">Go back to the form' in reply.text
+        assert people["finance"].login in reply.text, "the page's frame knows who is there"
 
     @pytest.mark.parametrize(
         ("files", "sentence"),

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from python_calamine import CalamineWorkbook
-from sqlalchemy import event, func, select
+from sqlalchemy import delete, event, func, select
+from sqlalchemy.exc import DBAPIError
 
 from app.access.models import Account
 from app.access.permissions import Role
@@ -24,7 +25,8 @@ from app.db import Database
 from app.jobs.models import Job
 from app.jobs.worker import work_once
 from app.registry import exports
-from app.registry.models import School, Student
+from app.registry.exported import members_are_told
+from app.registry.models import ExportedList, ExportedMember, School, Student
 from tests.client import visible_text
 from tests.factories import OTHER_COUNTY, create_account, create_school, create_student
 
@@ -312,9 +314,48 @@ def test_a_mistyped_number_is_refused_without_being_repeated(
 
 
 def test_an_empty_search_shows_everybody(officer: Any) -> None:
-    for typed in ("", "   ", "\u3000", "%", "\u200b"):
+    for typed in ("", "   ", "\u3000", "\u200b"):
         assert _search(officer, typed) == "/students"
     officer.get("/students/search", status=303)
+
+
+@pytest.mark.parametrize("typed", ["%", "......", "、、", "\U0001f600", "?!", "盘" * 200, "a" * 200])
+def test_what_no_name_can_hold_finds_nobody_and_says_so(officer: Any, typed: str) -> None:
+    location = _search(officer, typed)
+    assert location.startswith("/students?q=")
+    page = officer.get(location)
+    assert _names(page) == []
+    assert "Nothing was searched" in page
+    assert ("at most 100 characters" in page) == (len(typed) > 100)
+    assert 'href="/students"' in page
+    assert "查找" in officer.get(location, lang="zh")
+
+
+def test_a_search_stays_within_the_filters_that_are_set(bureau: Any) -> None:
+    page = bureau.get("/students?grade=X5&boarding=2&sort=-name")
+    beside = dict(re.findall(r'name="(\w+)" value="([^"]*)" form="search-form"', page))
+    assert beside == {"grade": "X5", "boarding": "2", "sort": "-name"}
+    bureau.post("/students/search", beside | {"q": "红"}, form_path="/students")
+    page = bureau.get(bureau.headers["location"])
+    assert _names(page) == ["单小红"]
+    text = visible_text(page)
+    for part in ("Search: 红", "Grade: Primary 5", "Boarding: Boarder"):
+        assert part in text
+    assert 'href="/students?grade=X5&amp;boarding=2&amp;sort=-name"' in page
+    # An emptied box takes the search away and leaves the filters; what is no filter does not go along.
+    bureau.post(
+        "/students/search", {"q": "", "stage": "C", "class_no": NUMBER, "x": "1"}, form_path="/students"
+    )
+    assert bureau.headers["location"] == "/students?stage=C"
+
+
+def test_an_export_of_what_cannot_be_searched_holds_nobody(officer: Any) -> None:
+    for typed in ("%", NUMBER):
+        page = officer.post(
+            "/students/export", {"q": typed, "format": "csv"}, form_path="/students/export", status=422
+        )
+        assert "nothing to export" in page
+        assert NUMBER not in page
 
 
 def test_numbers_are_looked_up_within_a_daily_budget(
@@ -348,7 +389,10 @@ def test_a_roster_names_those_who_sit_in_the_class_and_no_level(
     assert "盘大红" not in page
     assert "Severe" not in page
     assert NUMBER not in page
-    assert _lines(database) == [("class", city.school.public_id, "roster X5")]
+    # Whoever is on the page finds it among those who read the record.
+    shown = re.findall(r'href="/students/([\w-]{22})"', page)
+    assert shown
+    assert _lines(database) == [("student", child, "roster") for child in shown]
     officer.get("/students/roster?grade=X6&class_no=2", status=404)
     officer.get(f"/students/roster?school={city.other.public_id}", status=404)
 
@@ -407,6 +451,52 @@ def test_the_city_exports_without_cap_but_with_a_reason(
     assert text.count("\r\n") >= 6
     assert "'=Report to the province" in text
     assert "孤儿" in text or "Orphan" in text
+
+
+def test_whoever_stands_in_an_exported_list_finds_it_among_the_readers(
+    database: Database, city: City, bureau: Any, officer: Any
+) -> None:
+    """Once for a child in the list, never for one outside it."""
+    _export(database, officer, "grade=X5&class_no=2", format="csv")
+    inside = officer.get(f"/students/{city.student.public_id}")
+    assert "In an exported list of students" in inside
+    with database.read() as db:
+        made = db.scalars(select(ExportedList)).one()
+        members = set(db.scalars(select(ExportedMember.student_id).where(ExportedMember.list_id == made.id)))
+        assert (city.student.id in members, len(members)) == (True, made.members)
+        outside = db.scalars(
+            select(Student.public_id).where(
+                Student.id.not_in(members),
+                Student.school_id == city.school.id,
+                Student.record_state == "active",
+            )
+        ).first()
+        assert members_are_told(db).ok
+    assert outside
+    assert "In an exported list" not in officer.get(f"/students/{outside}")
+    readers = bureau.get(f"/readers?student={city.student.public_id}")
+    assert "Exported lists with this child" in readers
+    assert "Exported lists" not in bureau.get(f"/readers?student={outside}")
+    assert "Exported lists" in bureau.get("/readers")
+    assert "Exported lists" not in bureau.get("/readers?login=nobody")
+
+
+def test_an_exported_list_that_was_thinned_out_is_found(database: Database, city: City, officer: Any) -> None:
+    """The negative control of the invariant, and the refusal of the database itself."""
+    _export(database, officer, "level=none", format="csv")
+    with database.write() as db:
+        made = db.scalars(select(ExportedList)).one()
+        others = select(Student.id).where(
+            Student.id.not_in(select(ExportedMember.student_id).where(ExportedMember.list_id == made.id))
+        )
+        db.add(ExportedMember(list_id=made.id, student_id=db.scalars(others).first()))
+        db.flush()
+        found = members_are_told(db)
+        assert not found.ok
+        assert made.job in found.detail
+        with pytest.raises(DBAPIError, match="append-only"), db.begin_nested():
+            db.execute(delete(ExportedMember))
+        db.rollback()
 
 
 def test_schools_and_counties_are_capped(

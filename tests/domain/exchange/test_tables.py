@@ -45,6 +45,9 @@ def test_a_workbook_has_typed_values_a_fixed_head_and_a_watermark(tmp_path: Path
     _write("xlsx", path, ROWS)
     book = CalamineWorkbook.from_path(path)
     assert len(book.sheet_names) == 2
+    assert "official use" not in "".join(book.sheet_names), (
+        "a sheet's name holds 31 characters, a watermark more"
+    )
     rows = book.get_sheet_by_index(0).to_python(skip_empty_area=False)
     assert rows[0] == ["Name", "Code", "Count", "Amount", "Day"]
     assert rows[1] == ["盘一", "0012", 3.0, 1250.0, date(2026, 9, 1)]

@@ -202,9 +202,11 @@ def test_a_changed_or_deleted_read_line_is_named(chain: Database, attack: str) -
         db.flush()
         bound = db.scalars(select(ReadsDigest)).one()
         lines = f"access lines {bound.first_line}-{bound.last_line}"
+    with chain.read() as db:
+        event = db.scalars(select(AuditEvent.seq).where(AuditEvent.tag == Tag.READS_BOUND)).one()
     assert _failures(chain) == {}
     _run(chain, attack)
-    assert _failures(chain) == {"audit.reads": lines}
+    assert _failures(chain) == {"audit.reads": f"event {event}: {lines} are not as it bound them"}
 
 
 def test_a_run_is_stored_with_its_time_told_to_the_chain_and_sealed(database: Database) -> None:
@@ -265,7 +267,7 @@ def test_the_nightly_run_comes_once_a_night(
             db.add(Verification(started_at=before, finished_at=before, passed=True,
                                 report='{"seq":0,"head":"","checks":[]}'))  # fmt: skip
     called: list[Callable[..., Any]] = []
-    monkeypatch.setattr(verification, "verify", lambda *args: called.append(args))
+    monkeypatch.setattr(verification, "verify", lambda *args, **_: called.append(args))
     with clock.frozen(now):
         verification.verify_nightly(database)
     assert bool(called) is runs

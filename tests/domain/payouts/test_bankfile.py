@@ -11,12 +11,13 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict
+from app.core.i18n import format_term, use_locale
 from app.core.money import parse_yuan, plain_yuan
 from app.exchange.reading import read_rows
 from app.files.models import StoredFile
 from app.files.store import read_stored
 from app.payouts import bankfile
-from app.payouts.codes import ORDER_COLUMNS, ORDER_HEAD
+from app.payouts.codes import ORDER_COLUMNS, ORDER_HEAD, PURPOSE
 from app.payouts.models import BatchState, PayoutBatch, PayoutFile
 from tests.factories import create_bank_account, create_guardian, create_student
 from tests.payouts import create_batch, create_payable, create_team, lines_of
@@ -57,6 +58,11 @@ def test_the_order_says_head_and_lines_and_adds_up(db: Session, kind: str) -> No
     body = rows[len(ORDER_HEAD) + 1 :]
     lines = lines_of(db, batch)
     assert [row[8] for row in body] == [line.reference for line in lines]
+    # The purpose is read on a bank statement: words, not the key of a term, whatever language the releaser reads.
+    with use_locale("zh_CN"):
+        term = format_term(payables[0].term)
+    assert {row[7] for row in body} == {f"{PURPOSE}{term}"}
+    assert "-" not in body[0][7]
     assert [row[1] for row in body] == [line.account_number for line in lines]
     assert sum(parse_yuan(row[3]) for row in body) == batch.total_fen
     student = db.scalar(text("SELECT name FROM student WHERE id = :id"), {"id": lines[0].student_id})

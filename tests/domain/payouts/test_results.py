@@ -132,24 +132,25 @@ class TestImport:
 
     def test_rows_that_fit_no_line_are_kept_aside_and_crash_nothing(self, db: Session) -> None:
         team = create_team(db)
-        batch = create_batch(db, team, BatchState.RELEASED, lines=2)
-        first, second = lines_of(db, batch)
+        batch = create_batch(db, team, BatchState.RELEASED, lines=5)
+        first, *others = lines_of(db, batch)
+        amount = plain_yuan(first.amount_fen)
         content = answer(
             [
-                (first.reference, plain_yuan(first.amount_fen), "0000"),
+                (first.reference, amount, "0000"),
                 ("P99990001" + "0001X", "600.00", "0000"),
                 ("", "600.00", "0000"),
-                (second.reference, "599.99", "0000"),
-                (second.reference, "six hundred", "0000"),
-                (second.reference, plain_yuan(second.amount_fen), "3059"),
-                (second.reference, plain_yuan(second.amount_fen), ""),
+                (others[0].reference, "599.99", "0000"),
+                (others[1].reference, "six hundred", "0000"),
+                (others[2].reference, amount, "3059"),
+                (others[3].reference, amount, ""),
                 ("合计", "1200.00", ""),
             ]
         )
         imported = bring(db, team.finance, batch, content)
         assert imported.counts == {"paid": 1, "unknown": 2, "mismatch": 2, "pending": 2}
         assert imported.aside == 6
-        assert [line.state for line in lines_of(db, batch)] == ["paid", "sent"]
+        assert [line.state for line in lines_of(db, batch)] == ["paid", "sent", "sent", "sent", "sent"]
         assert db.scalar(select(func.count()).select_from(ResultRow)) == 7
         assert_sound(db)
 
