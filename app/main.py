@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import anyio.to_thread
 import structlog
@@ -16,13 +17,18 @@ from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.access.installation import clock_offset
+from app.api.schema import openapi
 from app.config import Settings, get_settings, index_key_bytes
 from app.core import clock
 from app.core.crypto import KeyRing, use_keys
 from app.db import Database
+from app.door import problems
 from app.door.errors import install
 from app.door.guard import Guard
 from app.files.store import use_folder
+from app.payouts import student_money as payouts_money
+from app.registry.hooks import show_money_of
+from app.sponsorship import student_instalments, student_money
 from app.web import health, render, static_files
 from app.web.errors import draw
 
@@ -30,7 +36,10 @@ from app.web.errors import draw
 AREAS: tuple[str, ...] = (
     "home",
     "login",
+    "second_factor",
     "account",
+    "tokens",
+    "reference",
     "accounts",
     "students",
     "desk",
@@ -43,13 +52,32 @@ AREAS: tuple[str, ...] = (
     "claims",
     "agreements",
     "remittances",
+    "remittance_corrections",
     "own_sponsorship",
     "disbursements",
     "payouts",
     "payout_lines",
+    "bank_results",
     "oversight",
     "ledger",
     "audit",
+)
+# Resources of the JSON door; each is a module of app.api with `router`.
+RESOURCES: tuple[str, ...] = (
+    "schema",
+    "students",
+    "introductions",
+    "claims",
+    "disbursements",
+    "payouts",
+    "oversight",
+    "events",
+)
+# What the channels and payouts say on a student's page.
+MONEY_OF_STUDENT = (
+    student_money.rows_of_student,
+    student_instalments.rows_of_student,
+    payouts_money.rows_of_student,
 )
 # Addresses that take a file.
 UPLOADS = ("/results", "/disbursements", "/sponsorship/")
@@ -61,6 +89,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     set_up_logging(settings)
     use_keys(KeyRing(settings.key_ring(), index_key_bytes(settings)))
     use_folder(settings.data_dir / "files")
+    show_money_of(*MONEY_OF_STUDENT)
     own = database is None
     store = database or Database(settings.url, threads=settings.threads)
 
@@ -80,12 +109,17 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     app = FastAPI(title="Zhuxue", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.settings = settings
     app.state.database = store
-    install(app, draw)
+    answer = problems.by_door(draw)
+    install(app, answer)
+    problems.install(app)
     app.include_router(health.router)
     app.include_router(static_files.router)
     for area in AREAS:
         app.include_router(importlib.import_module(f"app.web.{area}").router)
-    app.add_middleware(Guard, settings=settings, draw=draw, large_body=_takes_files)
+    for resource in RESOURCES:
+        app.include_router(importlib.import_module(f"app.api.{resource}").router)
+    app.openapi = partial(openapi, app)  # type: ignore[method-assign] # ours is made once, and is true
+    app.add_middleware(Guard, settings=settings, draw=answer, large_body=_takes_files)
     return app
 
 

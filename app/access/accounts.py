@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.access import passwords, sessions, throttle
+from app.access import passwords, sessions, throttle, tokens
 from app.access.models import Account, AccountState, LoginSession, Person
 from app.access.permissions import Permission, Role
 from app.access.roles import check_scope
@@ -139,6 +139,7 @@ def reset_password(db: Session, actor: Actor, account: Account) -> str:
     initial = passwords.initial_password()
     _put_password(db, account.id, initial, must_change=True)
     sessions.end_sessions_of(db, account.id)
+    tokens.revoke_all(db, actor, account)
     throttle.succeeded(db, Purpose.LOGIN_ACCOUNT, account.login)
     record(db, actor, Tag.PASSWORD_RESET, subject=("account", account.public_id))
     return initial
@@ -148,6 +149,7 @@ def end_sessions(db: Session, actor: Actor, account: Account) -> None:
     """Log an account out everywhere, for instance after a lost laptop."""
     _permit(actor)
     sessions.end_sessions_of(db, account.id)
+    tokens.revoke_all(db, actor, account)
     record(db, actor, Tag.SESSION_REVOKED, subject=("account", account.public_id), new={"sessions": "all"})
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.permissions import Role
 from app.core.actor import ScopeKind
 from app.core.columns import (
     BinaryText,
+    Encrypted,
     Key,
     Moment,
     digest,
@@ -91,6 +92,38 @@ class LoginSession(Base):
     expires_at: Mapped[moment]
     ended_at: Mapped[datetime | None] = mapped_column(Moment())
     agent: Mapped[str] = mapped_column(String(120), default="")
+    awaits_code: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """The password was right and the code of the second factor is still to come: nobody is signed in yet."""
+    confirmed_at: Mapped[datetime | None] = mapped_column(Moment())
+    """When a password or a code was last given in this session: some steps want that to be recent."""
+
+
+class SecondFactor(Base):
+    """An account's authenticator app (RFC 6238). Without `enrolled_at` it was begun and never confirmed.
+
+    `last_step` is the newest 30-second step of which a code was taken: no code works twice.
+    """
+
+    __tablename__ = "second_factor"
+
+    account_id: Mapped[int] = mapped_column(
+        Key, ForeignKey("account.id", ondelete="RESTRICT"), primary_key=True, autoincrement=False
+    )
+    secret: Mapped[str] = mapped_column(Encrypted("second_factor.secret"))
+    last_step: Mapped[int] = mapped_column(BigInteger, default=0)
+    begun_at: Mapped[moment_now]
+    enrolled_at: Mapped[datetime | None] = mapped_column(Moment())
+
+
+class RecoveryCode(Base):
+    """Stands in for a lost phone, once. Only a keyed digest is kept; the code was shown when it was made."""
+
+    __tablename__ = "recovery_code"
+
+    id: Mapped[pk]
+    account_id: Mapped[int] = mapped_column(Key, ForeignKey("account.id", ondelete="RESTRICT"), index=True)
+    code_hash: Mapped[digest] = mapped_column(LargeBinary(32), unique=True)
+    used_at: Mapped[datetime | None] = mapped_column(Moment())
 
 
 class Throttle(Base):
@@ -132,6 +165,51 @@ class KeptForm(Base):
     expires_at: Mapped[moment] = mapped_column(index=True)
 
 
+class ApiToken(Base):
+    """A program's key to the JSON door: what its account may do, until a day. Only the digest is kept.
+
+    Role and reach are those of the account when the token was made: once they differ, the token is dead.
+    """
+
+    __tablename__ = "api_token"
+    __table_args__ = (one_of("role", Role), one_of("scope_kind", ScopeKind))
+
+    id: Mapped[pk]
+    public_id: Mapped[public_id]
+    account_id: Mapped[int] = mapped_column(Key, ForeignKey("account.id", ondelete="RESTRICT"), index=True)
+    token_hash: Mapped[digest] = mapped_column(LargeBinary(32), unique=True)
+    name: Mapped[str] = mapped_column(String(60))
+    read_only: Mapped[bool]
+    role: Mapped[str] = mapped_column(String(32))
+    scope_kind: Mapped[str] = mapped_column(String(16))
+    authority_code: Mapped[str | None] = mapped_column(BinaryText(12))
+    school_id: Mapped[int | None] = mapped_column(Key)
+    sponsor_id: Mapped[int | None] = mapped_column(Key)
+    created_at: Mapped[moment_now]
+    expires_at: Mapped[moment]
+    used_at: Mapped[datetime | None] = mapped_column(Moment())
+    revoked_at: Mapped[datetime | None] = mapped_column(Moment())
+
+
+class IdempotencyKey(Base):
+    """A request of a program that did its work, with the answer it got: the same request again gets the same one.
+
+    `request` is method and address, `body` a keyed digest of the content; `keep` stays for ever: money moved.
+    """
+
+    __tablename__ = "idempotency_key"
+
+    id: Mapped[pk]
+    account_id: Mapped[int] = mapped_column(Key, ForeignKey("account.id", ondelete="RESTRICT"))
+    key_hash: Mapped[digest]
+    request: Mapped[str] = mapped_column(String(200))
+    body: Mapped[digest]
+    status: Mapped[int]
+    answer: Mapped[bytes] = mapped_column(LargeBinary)
+    keep: Mapped[bool]
+    created_at: Mapped[moment_now] = mapped_column(index=True)
+
+
 class InstallationSetting(Base):
     """A fact about this installation, e.g. that it is a demo and the day on which its clock began."""
 
@@ -143,3 +221,4 @@ class InstallationSetting(Base):
 
 Index("ix_login_session_open", LoginSession.account_id, sqlite_where=LoginSession.ended_at.is_(None),
       postgresql_where=LoginSession.ended_at.is_(None))  # fmt: skip
+Index("uq_idempotency_key_of_account", IdempotencyKey.account_id, IdempotencyKey.key_hash, unique=True)

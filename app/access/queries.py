@@ -104,6 +104,7 @@ def list_sessions(db: Session, account_id: int, limits: Limits) -> Sequence[Any]
         .where(
             LoginSession.account_id == account_id,
             LoginSession.ended_at.is_(None),
+            LoginSession.awaits_code.is_(False),
             LoginSession.expires_at > now,
             LoginSession.seen_at > now - limits.idle,
         )

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import and_, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
-from app.access.models import Account, AccountState, KeptForm, LoginSession, Person, UsedForm
+from app.access.models import (
+    Account,
+    AccountState,
+    KeptForm,
+    LoginSession,
+    Person,
+    SecondFactor,
+    UsedForm,
+)
 from app.access.permissions import GRANTS, Role
 from app.core import clock
 from app.core.actor import Actor, Scope, ScopeKind
 from app.core.crypto import token_hash
 
 _SEEN_EVERY = timedelta(minutes=1)
+# How long somebody who gave the right password may look for the phone.
+_CODE_WITHIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,15 @@ class Found:
     stale: bool
 
 
+@dataclass(frozen=True)
+class Half:
+    """A browser that gave the right password of this account and not yet the code of its second factor."""
+
+    session_id: int
+    account_id: int
+    login: str
+
+
 _ACCOUNT = (
     Account.id.label("account_id"),
     Account.person_id,
@@ -50,11 +69,21 @@ _ACCOUNT = (
 
 # Asked at every request, and so put together once.
 _LIVE_SESSION = (
-    select(LoginSession.id.label("session_id"), LoginSession.seen_at, *_ACCOUNT)
+    select(
+        LoginSession.id.label("session_id"),
+        LoginSession.seen_at,
+        LoginSession.confirmed_at,
+        SecondFactor.account_id.label("factor"),
+        *_ACCOUNT,
+    )
     .join(Account, Account.id == LoginSession.account_id)
     .join(Person, Person.id == Account.person_id)
+    .outerjoin(
+        SecondFactor, and_(SecondFactor.account_id == Account.id, SecondFactor.enrolled_at.is_not(None))
+    )
     .where(
         LoginSession.token_hash == bindparam("digest"),
+        LoginSession.awaits_code.is_(False),
         LoginSession.ended_at.is_(None),
         LoginSession.expires_at > bindparam("now"),
         LoginSession.seen_at > bindparam("idle_since"),
@@ -63,9 +92,12 @@ _LIVE_SESSION = (
 )
 
 
-def open_session(db: Session, account: Account, limits: Limits, *, agent: str) -> str:
-    """A new session; the returned token is told to the browser and kept nowhere."""
-    token = secrets.token_urlsafe(32)
+def open_session(
+    db: Session, account: Account, limits: Limits, *, agent: str, awaits_code: bool = False
+) -> str:
+    """A new session; the returned token is told to the browser and kept nowhere. With `awaits_code` nobody is signed
+    in by it: it can be turned into another one by a code, for a short while."""
+    token = _new_token(secrets.token_urlsafe(12))
     now = clock.now()
     db.add(
         LoginSession(
@@ -73,11 +105,66 @@ def open_session(db: Session, account: Account, limits: Limits, *, agent: str) -
             token_hash=token_hash(token),
             created_at=now,
             seen_at=now,
-            expires_at=now + limits.absolute,
+            expires_at=now + (_CODE_WITHIN if awaits_code else limits.absolute),
             agent=agent[:120],
+            awaits_code=awaits_code,
+            confirmed_at=None if awaits_code else now,
         )
     )
     return token
+
+
+def _new_token(family: str) -> str:
+    """What stands before the dot stays for one log-in and opens nothing: forms that are open in other windows are
+    bound to it, and outlive a new token."""
+    return f"{family}.{secrets.token_urlsafe(32)}"
+
+
+def family_of(token: str) -> str:
+    """The part of a token that is the same from log-in to log-out."""
+    return token.partition(".")[0]
+
+
+def confirm_session(db: Session, session_id: int, token: str) -> str | None:
+    """Somebody proved just now who they are: the session goes on under a new token, and the old one is worth nothing.
+    None when the session is over."""
+    renewed = _new_token(family_of(token))
+    row = db.execute(
+        update(LoginSession)
+        .where(LoginSession.id == session_id, LoginSession.ended_at.is_(None))
+        .values(token_hash=token_hash(renewed), confirmed_at=clock.now())
+        .returning(LoginSession.id)
+        .execution_options(synchronize_session=False)
+    ).first()
+    return renewed if row is not None else None
+
+
+def find_half(db: Session, token: str) -> Half | None:
+    """Whose code is awaited in this browser."""
+    row = db.execute(
+        select(LoginSession.id, LoginSession.account_id, Account.login)
+        .join(Account, Account.id == LoginSession.account_id)
+        .where(
+            LoginSession.token_hash == token_hash(token),
+            LoginSession.awaits_code.is_(True),
+            LoginSession.ended_at.is_(None),
+            LoginSession.expires_at > clock.now(),
+            Account.state == AccountState.ACTIVE,
+        )
+    ).first()
+    return None if row is None else Half(*row)
+
+
+def end_half(db: Session, half: Half) -> bool:
+    """The code came; of two at once only one turns the half session into a whole one."""
+    row = db.execute(
+        update(LoginSession)
+        .where(LoginSession.id == half.session_id, LoginSession.ended_at.is_(None))
+        .values(ended_at=clock.now())
+        .returning(LoginSession.id)
+        .execution_options(synchronize_session=False)
+    ).first()
+    return row is not None
 
 
 def find_actor(db: Session, token: str, limits: Limits) -> Found | None:
@@ -91,12 +178,15 @@ def find_actor(db: Session, token: str, limits: Limits) -> Found | None:
     )
     if row is None:
         return None
-    return Found(_actor(row, row.session_id), stale=now - row.seen_at > _SEEN_EVERY)
+    actor = replace(
+        _actor(row, row.session_id), second_factor=row.factor is not None, confirmed_at=row.confirmed_at
+    )
+    return Found(actor, stale=now - row.seen_at > _SEEN_EVERY)
 
 
-def account_of_ended(db: Session, token: str) -> int | None:
-    """Whose session this was, whether it is over or not: what was typed is kept for that account alone."""
-    return db.scalar(select(LoginSession.account_id).where(LoginSession.token_hash == token_hash(token)))
+def account_of(db: Session, session_id: int) -> int | None:
+    """Whose session this is or was: what was typed in it is kept for that account alone."""
+    return db.scalar(select(LoginSession.account_id).where(LoginSession.id == session_id))
 
 
 def actor_of_account(db: Session, login: str) -> Actor | None:

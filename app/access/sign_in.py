@@ -1,4 +1,5 @@
-"""Logging in: no word of whether the account exists, the same work whether it does or not, every try counted.
+"""Logging in: no word of whether the account exists, the same work whether it does or not, every try counted. Who
+has a second factor is signed in by its code only: the password alone opens nothing but the page that asks for it.
 
 A try is counted and a failure recorded in short transactions of their own, since the refusal rolls back the
 request's one; the session of a success is opened in the request's transaction.
@@ -16,9 +17,9 @@ from typing import Final
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from app.access import passwords, sessions, throttle
+from app.access import passwords, second_factor, sessions, throttle
 from app.access.models import Account, AccountState, KeptForm, UsedForm
-from app.access.sessions import Limits
+from app.access.sessions import Half, Limits
 from app.access.throttle import Purpose
 from app.audit import Tag, record
 from app.core import clock
@@ -46,17 +47,19 @@ class Attempt:
 
 @dataclass(frozen=True)
 class SignedIn:
-    """`token` is the new session's, `device` lets this browser be known the next time."""
+    """`token` is the new session's, `device` lets this browser be known the next time. With `awaits_code` nobody is
+    signed in yet, and the browser is none that is known."""
 
     actor: Actor
     token: str
     device: str
+    awaits_code: bool = False
 
 
 def log_in(
     database: Database, db: Session, attempt: Attempt, limits: Limits, *, ending: Actor = NOBODY
 ) -> SignedIn:
-    """Open a session for whoever knows the password; a session that this browser had before ends."""
+    """Open a session for whoever knows the password, or the way to one; a session that this browser had before ends."""
     login = attempt.login.strip().lower()[:64]
     known = is_known_device(attempt.device, login)
     tries = _tries(login, attempt, known)
@@ -81,7 +84,8 @@ def log_in(
                 "Log-in name and password do not fit together. Check both; capital letters in the password count."
             )
         )
-    changed: dict[str, object] = {"last_login_at": clock.now()}
+    awaits_code = second_factor.is_enrolled(db, found.id)
+    changed: dict[str, object] = {} if awaits_code else {"last_login_at": clock.now()}
     if passwords.needs_update(found.password_hash):
         changed["password_hash"] = passwords.hash_password(attempt.password)
     account = db.get_one(Account, found.id)
@@ -90,19 +94,60 @@ def log_in(
         raise Invalid(_m("This account was disabled a moment ago."))
     if ending.session_id is not None:
         sessions.end_session(db, ending.session_id)
-    token = sessions.open_session(db, account, limits, agent=attempt.agent)
-    # Past the mapper: a log-in is no edit of the account, and must not upset an administrator who is editing it.
-    db.execute(
-        update(Account.__table__).where(Account.id == account.id).values(**changed)  # type: ignore[arg-type] # its table
-    )
+    token = sessions.open_session(db, account, limits, agent=attempt.agent, awaits_code=awaits_code)
+    _note(db, account.id, changed)
     for purpose, subject in tries:
         if purpose is Purpose.LOGIN_ADDRESS:
             throttle.give_back(db, purpose, subject)
         else:
             throttle.succeeded(db, purpose, subject)
-    record(db, actor, Tag.SIGNED_IN, subject=("account", found.public_id))
     _tidy(db)
+    if awaits_code:
+        return SignedIn(actor, token, attempt.device, awaits_code=True)
+    record(db, actor, Tag.SIGNED_IN, subject=("account", found.public_id))
     return SignedIn(actor, token, remember_device(attempt.device, login))
+
+
+def enter_code(
+    database: Database,
+    db: Session,
+    half: Half,
+    code: str,
+    limits: Limits,
+    *,
+    device: str = "",
+    agent: str = "",
+) -> SignedIn:
+    """The second step: a code of the app or a recovery code turns the half session into a whole one, with a token of
+    its own. One sentence for every refusal."""
+    known = is_known_device(device, half.login)
+    subject = f"{half.account_id}\n{known}" if known else str(half.account_id)
+    with database.write() as own:
+        throttle.take(own, Purpose.SECOND_FACTOR, subject)
+    with database.read() as look:
+        actor = sessions.actor_of_account_id(look, half.account_id)
+    by = second_factor.use(database, actor, code, recovery=True) if actor is not None else None
+    if actor is None or by is None:
+        with database.write() as own:
+            named = own.execute(select(Account.public_id).where(Account.id == half.account_id)).scalar_one()
+            record(own, NOBODY, Tag.LOGIN_FAILED, subject=("account", named), new={"step": "code"})
+        raise Invalid(_m("You are not logged in yet."), fields={"code": second_factor.WRONG_CODE})
+    if not sessions.end_half(db, half):
+        raise Invalid(_m("This log-in is over. Begin anew with your password."))
+    account = db.get_one(Account, half.account_id)
+    token = sessions.open_session(db, account, limits, agent=agent)
+    _note(db, account.id, {"last_login_at": clock.now()})
+    throttle.succeeded(db, Purpose.SECOND_FACTOR, subject)
+    record(db, actor, Tag.SIGNED_IN, subject=("account", account.public_id), new={"second_factor": by})
+    return SignedIn(actor, token, remember_device(device, half.login))
+
+
+def _note(db: Session, account_id: int, changed: dict[str, object]) -> None:
+    """Past the mapper: a log-in is no edit of the account, and must not upset an administrator who is editing it."""
+    if changed:
+        db.execute(
+            update(Account.__table__).where(Account.id == account_id).values(**changed)  # type: ignore[arg-type] # its table
+        )
 
 
 def _tries(login: str, attempt: Attempt, known: str) -> list[tuple[Purpose, str]]:
@@ -154,4 +199,4 @@ def _mark(login: str, nonce: str) -> str:
     return urlsafe_b64encode(blind_index("known-device", f"{login}\n{nonce}")[:16]).decode().rstrip("=")
 
 
-__all__ = ["Attempt", "SignedIn", "is_known_device", "log_in", "log_out", "remember_device"]
+__all__ = ["Attempt", "SignedIn", "enter_code", "is_known_device", "log_in", "log_out", "remember_device"]

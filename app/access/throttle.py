@@ -32,10 +32,12 @@ class Purpose(StrEnum):
     LOGIN_DEVICE = "login-device"
     LOGIN_ADDRESS = "login-address"
     OWN_PASSWORD = "own-password"  # noqa: S105 - a name
+    SECOND_FACTOR = "second-factor"
     LOOK_UP = "look-up"
     EXACT_SEARCH = "exact-search"
     REVEAL = "reveal"
     SIGN_UP = "sign-up"
+    WRONG_TOKEN = "wrong-token"  # noqa: S105 - a name
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,15 @@ RULES: Final[Mapping[Purpose, BackOff | Budget]] = {
     # A whole school stands behind one address.
     Purpose.LOGIN_ADDRESS: BackOff(60, timedelta(seconds=30), timedelta(minutes=15), _HOUR),
     Purpose.OWN_PASSWORD: BackOff(5, timedelta(seconds=30), _HOUR, _DAY),
+    # Three of a million codes are right at any moment: 36 guesses a day find one in a quarter of a century.
+    Purpose.SECOND_FACTOR: BackOff(5, timedelta(seconds=30), _HOUR, _DAY),
     # Per account: enough for work, too few to go through a register.
     Purpose.LOOK_UP: Budget(300, _DAY),
     Purpose.EXACT_SEARCH: Budget(300, _DAY),
     Purpose.REVEAL: Budget(150, _DAY),
     Purpose.SIGN_UP: Budget(10, _DAY),
+    # Per address: a program whose token has ended asks again and again; it need not be looked up each time.
+    Purpose.WRONG_TOKEN: Budget(60, timedelta(minutes=15)),
 }
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.access.models import Account, AccountState
 from app.access.permissions import Permission
 from app.core.actor import Actor
-from app.core.i18n import _m
+from app.core.i18n import _mn
 from app.core.waiting import Waiting
 
 
@@ -21,4 +21,5 @@ def waiting(db: Session, actor: Actor) -> list[Waiting]:
         .select_from(Account)
         .where(Account.state == AccountState.ACTIVE, Account.last_login_at.is_(None))
     )
-    return [Waiting(count or 0, _m("accounts that were never used"), "/accounts?state=active")]
+    what = _mn("account that was never used", "accounts that were never used", count or 0)
+    return [Waiting(count or 0, what, "/accounts?state=active")]

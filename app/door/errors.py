@@ -6,7 +6,8 @@ import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from urllib.parse import urlencode, urlsplit
+from functools import partial
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import structlog
 from fastapi import FastAPI
@@ -17,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.audit import Tag, record
@@ -26,12 +27,20 @@ from app.core.errors import Conflict, DomainError, NotFound, NotPermitted, TooMa
 from app.core.i18n import Message, _m
 from app.db import Database
 from app.door import kept
-from app.door.access import PasswordChangeNeeded, SignInNeeded, find_actor
+from app.door.access import (
+    ConfirmationNeeded,
+    PasswordChangeNeeded,
+    SecondFactorNeeded,
+    SignInNeeded,
+    find_actor,
+)
 from app.door.sessions import AlreadyDone, done_before
 from app.door.side import do_side_writes, has_side_writes, later
+from app.door.tokens import token_holds
 
 log = structlog.get_logger("zhuxue.door")
 
+_OLD_FORM = _m("This form is too old, or comes from another page. Load the page again and send it once more.")
 _NUMBER = re.compile(r"\d{15,}")
 
 
@@ -44,7 +53,8 @@ def masked_path(path: str) -> str:
 class Refusal:
     """What an error page says: what happened, and what next.
 
-    `again` is the address where what was typed is kept, `reload` where the page can be had anew.
+    `again` is the address where what was typed is kept, `reload` where the page can be had anew, `lost` that something
+    was typed and could not be kept.
     """
 
     status: int
@@ -53,6 +63,7 @@ class Refusal:
     code: str
     again: str = ""
     reload: str = ""
+    lost: bool = False
 
 
 Draw = Callable[[Request, Refusal], Response]
@@ -150,12 +161,13 @@ async def _not_permitted(request: Request, error: Exception) -> Response:
         raise error
     if error.code != "form_token" or not has_page(request):
         return await run_in_threadpool(_refused, request, error)
-    token = await _keep(request)
+    token, lost = await _keep(request)
 
     def answer() -> Response:
         _note_refusal(request, error)
         again = f"{request.url.path}?{urlencode({kept.KEPT_PARAMETER: token})}" if token else ""
-        what = replace(refusal(error.status, error.message, error.code), again=again, reload=request.url.path)
+        plain = refusal(error.status, error.message, error.code)
+        what = replace(plain, again=again, reload=request.url.path, lost=lost)
         return _with_side_writes(request, _draw(request, what))
 
     return await run_in_threadpool(answer)
@@ -215,22 +227,24 @@ async def _sign_in(request: Request, _error: Exception) -> Response:
         query = request.url.query
         ask["next"] = f"{request.url.path}?{query}" if query else request.url.path
     elif has_page(request):
-        token = await _keep(request)
-        ask["next"] = request.url.path
+        token, lost = await _keep(request)
+        ask |= {"next": request.url.path, "kept": "lost" if lost else "0"}
         if token:
             ask |= {"next": f"{request.url.path}?{urlencode({kept.KEPT_PARAMETER: token})}", "kept": "1"}
     else:
         # A button: back to the page on which it stood, where it can be pressed again.
-        ask |= {"next": _page_before(request), "kept": "0"}
+        ask |= {"next": page_before(request), "kept": "0"}
     return RedirectResponse(f"/login?{urlencode(ask)}", status_code=303)
 
 
-async def _keep(request: Request) -> str:
+async def _keep(request: Request) -> tuple[str, bool]:
+    """The token of what was kept, if it was; and whether something typed was not."""
     try:
-        values = await kept.typed(request)
-        return await run_in_threadpool(kept.keep, request, values)
+        typed = await kept.typed(request)
+        token = await run_in_threadpool(kept.keep, request, typed)
     except (SQLAlchemyError, HTTPException):
-        return ""  # the way to the log-in page stays open
+        return "", True  # the way to the log-in page stays open
+    return token, bool(typed.values) and not token
 
 
 def has_page(request: Request) -> bool:
@@ -242,7 +256,7 @@ def has_page(request: Request) -> bool:
     )
 
 
-def _page_before(request: Request) -> str:
+def page_before(request: Request) -> str:
     """The page of ours from which a post came, as the browser says."""
     before = urlsplit(request.headers.get("referer", ""))
     if before.netloc != request.headers.get("host", "") or not before.path.startswith("/"):
@@ -250,8 +264,43 @@ def _page_before(request: Request) -> str:
     return f"{before.path}?{before.query}" if before.query else before.path
 
 
+def _hung_up(request: Request, _error: Exception) -> Response:
+    """Nobody is there any more to read an answer; nginx's number for it stands in the log alone."""
+    log.info("the client hung up", trace=getattr(request.state, "trace", ""))
+    return Response(status_code=499)
+
+
 def _change_password(_request: Request, _error: Exception) -> Response:
     return RedirectResponse("/account/password", status_code=303)
+
+
+def _set_up_second_factor(_request: Request, _error: Exception) -> Response:
+    return RedirectResponse("/account/second-factor", status_code=303)
+
+
+async def _confirm(request: Request, _error: Exception) -> Response:
+    """To the page that asks for a password or a code, and on from there: what was posted is kept meanwhile."""
+    query = parse_qsl(request.url.query)
+    lost: dict[str, str] = {}
+    if request.method == "POST":
+        try:
+            typed = await kept.typed(request)
+        except HTTPException as error:
+            return await run_in_threadpool(_http_error, request, error)
+        if not token_holds(request, typed.token):
+            return await _not_permitted(request, NotPermitted(_OLD_FORM, code="form_token"))
+        try:
+            token = await run_in_threadpool(partial(kept.keep, request, typed, even_empty=True))
+        except SQLAlchemyError:
+            token = ""
+        if not token:
+            lost = {"lost": "1"} if typed.values else {}
+        else:
+            query = [pair for pair in query if pair[0] != kept.KEPT_PARAMETER]
+            query.append((kept.KEPT_PARAMETER, token))
+    wish = f"{request.url.path}?{urlencode(query)}" if query else request.url.path
+    ask = {"next": wish, "from": page_before(request), **lost}
+    return RedirectResponse(f"/confirm?{urlencode(ask)}", status_code=303)
 
 
 _HANDLERS: dict[type[Exception], Handler] = {
@@ -265,8 +314,11 @@ _HANDLERS: dict[type[Exception], Handler] = {
     PoolTimeout: _database_down,
     RequestValidationError: _unreadable,
     HTTPException: _http_error,
+    ClientDisconnect: _hung_up,
     SignInNeeded: _sign_in,
     PasswordChangeNeeded: _change_password,
+    SecondFactorNeeded: _set_up_second_factor,
+    ConfirmationNeeded: _confirm,
 }
 
 
@@ -299,4 +351,4 @@ def _form_again(request: Request, error: DomainError) -> Response | None:
     return response
 
 
-__all__ = ["Draw", "Refusal", "has_page", "install", "masked_path", "refusal"]
+__all__ = ["Draw", "Refusal", "has_page", "install", "masked_path", "page_before", "refusal"]

@@ -7,14 +7,9 @@ very browser, and does its work once.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import re
-import secrets
-import struct
-import time
 import unicodedata
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
@@ -28,14 +23,11 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from app.config import Settings, index_key_bytes
 from app.core.crypto import blind_index
 from app.core.errors import DomainError, Invalid, NotPermitted
 from app.core.i18n import Message, _m
-from app.door.cookies import session_cookie, visitor_cookie
-from app.door.kept import TOKEN_FIELD
+from app.door.tokens import TOKEN_FIELD, make_token, token_holds
 
-_TOKEN_SECONDS = 12 * 3600
 _FIELDS = 1_000
 M = TypeVar("M", bound=BaseModel)
 # An upload stays in memory, up to the largest body that the guard lets in: never in clear in a temporary file.
@@ -228,41 +220,3 @@ def done(request: Request, location: str) -> RedirectResponse:
     """303 to the page that shows the result; a second post of the same form goes there too."""
     request.state.result_location = location
     return RedirectResponse(location, status_code=303)
-
-
-def _binding(request: Request) -> bytes:
-    settings: Settings = request.app.state.settings
-    sid = request.cookies.get(session_cookie(settings), "")
-    if sid:
-        return b"s" + sid.encode()
-    visitor = request.cookies.get(visitor_cookie(settings)) or str(getattr(request.state, "new_visitor", ""))
-    return b"v" + visitor.encode()
-
-
-def make_token(request: Request) -> str:
-    """A fresh token for a form on the page that is being drawn."""
-    settings: Settings = request.app.state.settings
-    known = {session_cookie(settings), visitor_cookie(settings)} & request.cookies.keys()
-    if not known and not getattr(request.state, "new_visitor", ""):
-        request.state.new_visitor = secrets.token_urlsafe(16)
-    body = secrets.token_bytes(12) + struct.pack(">I", int(time.time()))
-    return urlsafe_b64encode(body + _mac(settings, _binding(request), body)).decode()
-
-
-def token_holds(request: Request, token: str) -> bool:
-    try:
-        raw = urlsafe_b64decode(token.encode())
-    except ValueError:
-        return False
-    # One spelling only: a token that decodes to the same bytes under another one would do its work twice.
-    if len(raw) != 32 or urlsafe_b64encode(raw).decode() != token:
-        return False
-    body, mac = raw[:16], raw[16:]
-    age = time.time() - struct.unpack(">I", body[12:])[0]
-    settings: Settings = request.app.state.settings
-    return -60 <= age <= _TOKEN_SECONDS and hmac.compare_digest(mac, _mac(settings, _binding(request), body))
-
-
-def _mac(settings: Settings, binding: bytes, body: bytes) -> bytes:
-    key = hmac.digest(index_key_bytes(settings), b"form-token", "sha256")
-    return hmac.digest(key, binding + b"\x00" + body, "sha256")[:16]

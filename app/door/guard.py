@@ -8,21 +8,26 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
 from app.core import i18n
 from app.core.i18n import _m
+from app.door.access import find_actor
+from app.door.bearer import is_api
 from app.door.cookies import visitor_cookie
-from app.door.errors import Draw, Refusal, masked_path, refusal
+from app.door.errors import Draw, Refusal, masked_path, page_before, refusal
 
 log = structlog.get_logger("zhuxue.request")
 
@@ -30,6 +35,9 @@ _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = _UNSAFE | {"GET", "HEAD", "OPTIONS"}
 _PUBLIC_CACHE = ("/static/",)
 _YEAR = 365 * 86400
+_MB = 1024 * 1024
+_READ_ON = 4
+"""How many times the limit of a body is read to its end before the refusal is said."""
 
 
 class BodyTooLarge(Exception):
@@ -96,14 +104,17 @@ class Guard:
     async def _run(
         self, scope: Scope, receive: Receive, send: Send, request: Request, sent: list[int]
     ) -> None:
-        limit = (self.settings.upload_mb + 1) * 1024 * 1024 if self.large_body(scope["path"]) else 1024 * 1024
+        # A file at its own limit still fits with its form around it, and is then judged beside its field.
+        limit = (self.settings.upload_mb + 1) * _MB if self.large_body(scope["path"]) else _MB
         size = 0
+        more = True
 
         async def receive_limited() -> Message:
-            nonlocal size
+            nonlocal size, more
             message = await receive()
             if message["type"] == "http.request":
                 size += len(message.get("body", b""))
+                more = message.get("more_body", False)
                 if size > limit:
                     raise BodyTooLarge
             return message
@@ -115,9 +126,13 @@ class Guard:
             await self.app(scope, receive_limited, send)
         except BodyTooLarge:
             if not sent:
-                response = await run_in_threadpool(self.draw, request, refusal(413))
+                # After the last part there is nothing to wait for.
+                await _read_on(receive, _READ_ON * limit - size if more else 0)
+                response = await run_in_threadpool(self._too_large, request, limit)
                 response.headers["Connection"] = "close"
                 await response(scope, receive, send)
+        except ClientDisconnect:
+            log.info("the client hung up", trace=request.state.trace)
         except Exception as error:
             # The last net. The error's text may hold what a person typed; its type and place are enough to find it.
             log.critical(
@@ -132,12 +147,24 @@ class Guard:
                     response = PlainTextResponse("500", status_code=500)
                 await response(scope, receive, send)
 
+    def _too_large(self, request: Request, limit: int) -> Response:
+        """What the limit is, that nothing was stored, and the way back to the form that was sent."""
+        whole = limit // _MB
+        sentence = _m(
+            "What was sent is too large: at most %(n)s MB can be taken here. Nothing was stored. Make the file "
+            "smaller, or split it, and send it again.",
+            n=self.settings.upload_mb if whole > 1 else whole,
+        )
+        with suppress(SQLAlchemyError):
+            find_actor(request)  # the page's frame asks who is there
+        before = page_before(request)
+        return self.draw(request, replace(refusal(413, sentence), reload=before if before != "/" else ""))
+
     def _refuse(self, method: str, path: str, headers: Headers) -> Refusal | None:
         if method not in _METHODS:
             return refusal(405)
-        # No other site can make a browser send this header, and the API looks at no cookie.
-        with_token = path.startswith("/api/") and headers.get("authorization", "").startswith("Bearer ")
-        if method in _UNSAFE and not with_token and not self._same_origin(headers):
+        # The JSON door looks at no cookie, so there is nothing that another site could borrow.
+        if method in _UNSAFE and not is_api(path) and not self._same_origin(headers):
             return refusal(
                 403,
                 _m("This request came from another site and was not carried out. Start from our own page."),
@@ -190,6 +217,16 @@ class Guard:
                 "Set-Cookie",
                 f"{visitor_cookie(self.settings)}={visitor}; Path=/; SameSite=Lax; HttpOnly{secure}",
             )
+
+
+async def _read_on(receive: Receive, most: int) -> None:
+    """Take in what is still on its way and forget it: a browser that is sending looks for no answer, and shows a broken
+    connection instead of the page. Not without end: who sends far more gets none."""
+    while most > 0:
+        message = await receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
+        most -= len(message.get("body", b""))
 
 
 def _place(error: BaseException) -> str:

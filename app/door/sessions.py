@@ -14,7 +14,10 @@ from starlette.requests import Request
 
 from app.access.models import UsedForm
 from app.core import clock, crash
+from app.core.actor import Actor
 from app.core.crypto import token_hash
+from app.core.errors import NotPermitted
+from app.core.i18n import _m
 from app.db import Database
 
 
@@ -23,6 +26,10 @@ class AlreadyDone(Exception):
 
 
 async def _write(request: Request) -> AsyncIterator[Session]:
+    actor: Actor | None = getattr(request.state, "actor", None)
+    if actor is not None and actor.read_only:
+        sentence = _m("This token may only read. Make another one on the account page.")
+        raise NotPermitted(sentence, code="token-read-only")
     database: Database = request.app.state.database
     scope = database.write()
     # Opening a session object touches no connection; its first statement, in the route's thread, does.

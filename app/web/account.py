@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.access import accounts, queries
+from app.access import accounts, queries, second_factor
 from app.access.passwords import LONGEST, SHORTEST
 from app.access.permissions import Role
 from app.access.roles import ROLE_NAMES
@@ -81,6 +81,7 @@ def _account_page(request: Request, actor: Actor, db: Session, form: Submitted) 
         reaches=reach_of(db, actor.scope.kind, actor.scope.authority_code, actor.scope.school_id,
                        actor.scope.sponsor_id),
         sessions=sessions,
+        standing=second_factor.standing_of(db, actor.account_id or 0),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.access import accounts, queries
+from app.access import accounts, queries, second_factor
 from app.access.models import Account, AccountState, Person
 from app.access.permissions import Permission, Role
 from app.access.roles import ROLE_NAMES, scope_of
@@ -19,17 +19,20 @@ from app.config import Settings
 from app.core.actor import Actor, Scope
 from app.core.errors import Invalid
 from app.core.i18n import Message, _m
-from app.core.paging import Direction
-from app.door.access import requires
+from app.door.access import requires, requires_fresh
 from app.door.cookies import session_limits
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
 from app.web import reach
 from app.web.account import agent_name
+from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
 
 router = APIRouter(include_in_schema=False)
 Administrator = Annotated[Actor, requires(Permission.ACCOUNTS_MANAGE)]
+Creator = Annotated[Actor, requires_fresh(Permission.ACCOUNTS_MANAGE, to=_m("make an account"))]
+Changer = Annotated[Actor, requires_fresh(Permission.ACCOUNTS_MANAGE, to=_m("change what an account may do"))]
+Resetter = Annotated[Actor, requires_fresh(Permission.ACCOUNTS_MANAGE, to=_m("reset somebody's password"))]
 
 STATES: Final[dict[AccountState, tuple[Message, str]]] = {
     AccountState.ACTIVE: (_m("Active"), "success"),
@@ -67,14 +70,13 @@ class ReasonForm(BaseModel):
 
 @router.get("/accounts", name="accounts")
 def list_accounts(request: Request, actor: Administrator, db: ReadDb) -> Response:
-    query = request.query_params
-    role = next((role for role in Role if role.value == query.get("role")), None)
-    state = next((state for state in AccountState if state.value == query.get("state")), None)
-    q = query.get("q", "").replace("\x00", "").strip()[:60]
+    asked = narrowing(request, "role", "state", "q")
+    role = next((role for role in Role if role.value == asked.text("role")), None)
+    state = next((state for state in AccountState if state.value == asked.text("state")), None)
+    q = asked.text("q")[:60]
     settings: Settings = request.app.state.settings
     found = queries.list_accounts(
-        db, actor, role=role, state=state, q=q, cursor=query.get("after") or query.get("before"),
-        direction=Direction.BACKWARD if query.get("before") else Direction.FORWARD, size=settings.page_size,
+        db, actor, role=role, state=state, q=q, size=settings.page_size, **place_in_list(request)
     )  # fmt: skip
     names = reach.names_of(
         db,
@@ -128,7 +130,7 @@ def new_account(request: Request, actor: Administrator, db: ReadDb) -> Response:
 
 
 @router.post("/accounts/new")
-def create_account(request: Request, actor: Administrator, form: Form, db: Db) -> Response:
+def create_account(request: Request, actor: Creator, form: Form, db: Db) -> Response:
     form.redraw = partial(_new_page, request, actor)
     wanted = form.bind(NewAccountForm)
     created = accounts.create_account(
@@ -205,6 +207,7 @@ def _record_page(request: Request, actor: Actor, public_id: str, db: Session, fo
         ],
         sessions=sessions,
         own=account.id == actor.account_id,
+        standing=second_factor.standing_of(db, account.id),
         form=form,
     )
 
@@ -263,7 +266,7 @@ def edit_account(request: Request, public_id: str, actor: Administrator, db: Rea
 
 
 @router.post("/accounts/{public_id}/edit")
-def change_account(request: Request, public_id: str, actor: Administrator, form: Form, db: Db) -> Response:
+def change_account(request: Request, public_id: str, actor: Changer, form: Form, db: Db) -> Response:
     form.redraw = partial(_edit_page, request, actor, public_id)
     wanted = form.bind(EditAccountForm)
     account = queries.get_account(db, actor, public_id)
@@ -292,7 +295,7 @@ def disable_account(request: Request, public_id: str, actor: Administrator, form
 
 
 @router.post("/accounts/{public_id}/enable")
-def enable_account(request: Request, public_id: str, actor: Administrator, form: Form, db: Db) -> Response:
+def enable_account(request: Request, public_id: str, actor: Changer, form: Form, db: Db) -> Response:
     form.redraw = partial(_record_page, request, actor, public_id)
     accounts.enable_account(db, actor, queries.get_account(db, actor, public_id))
     return redirect(request, f"/accounts/{public_id}", _m("The account can log in again."))
@@ -306,7 +309,7 @@ def end_sessions(request: Request, public_id: str, actor: Administrator, form: F
 
 
 @router.post("/accounts/{public_id}/reset")
-def reset_password(request: Request, public_id: str, actor: Administrator, form: Form, db: Db) -> Response:
+def reset_password(request: Request, public_id: str, actor: Resetter, form: Form, db: Db) -> Response:
     form.redraw = partial(_record_page, request, actor, public_id)
     account = queries.get_account(db, actor, public_id)
     initial = accounts.reset_password(db, actor, account)

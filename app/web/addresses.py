@@ -1,22 +1,11 @@
-"""Public ids in addresses: `/students/{student_id:pid}` takes nothing that is shaped otherwise, so `/students/new`
-and its like are never taken for one, in whatever order the routes stand."""
+"""Addresses that several areas of pages share; `pid` is the convertor of public ids."""
 
 from __future__ import annotations
 
-from starlette.convertors import Convertor, register_url_convertor
+from app.door.ids import register as install
 
+__all__ = ["AGREEMENT", "DISBURSEMENT", "OWN_AGREEMENT", "OWN_INSTALMENT", "REMITTANCE", "STUDENT", "install"]
 
-class PublicId(Convertor[str]):
-    regex = "[A-Za-z0-9_-]{22}"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("pid", PublicId())
 STUDENT = "/students/{student_id:pid}"
 AGREEMENT = "/agreements/{agreement:pid}"
 REMITTANCE = "/remittances/{remittance:pid}"

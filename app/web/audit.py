@@ -17,7 +17,8 @@ from app.core.paging import page_size
 from app.door.access import requires
 from app.door.sessions import ReadDb
 from app.oversight import events, verification
-from app.web.asked import cursor_of, kept, query_form, read_day
+from app.web.asked import kept
+from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page
 
 router = APIRouter(include_in_schema=False)
@@ -39,14 +40,13 @@ def _kinds_by_area() -> list[tuple[Message, list[tuple[str, Message]]]]:
 
 @router.get("/audit", name="audit")
 def chain(request: Request, actor: Auditor, db: ReadDb) -> Response:
-    form = query_form(request, "area", "login", "subject", "since", "until")
+    form = narrowing(request, "area", "login", "subject", "since", "until")
     values = form.values
     area = values["area"] if values["area"] in _KINDS else ""
-    cursor, direction = cursor_of(request)
     found = events.list_events(
         db, actor,
-        events.EventFilter(area, values["login"], values["subject"], read_day(form, "since"), read_day(form, "until")),
-        cursor=cursor, direction=direction, size=page_size(request.query_params.get("rows")),
+        events.EventFilter(area, values["login"], values["subject"], form.day("since"), form.day("until")),
+        **place_in_list(request), size=page_size(request.query_params.get("rows")),
     )  # fmt: skip
     return page(
         request, "audit/list.html", actor=actor, filter=form, area=area, page=found, kinds=_KINDS,
@@ -59,13 +59,15 @@ def chain(request: Request, actor: Auditor, db: ReadDb) -> Response:
 def verified(request: Request, actor: Auditor, db: ReadDb) -> Response:
     settings: Settings = request.app.state.settings
     seed = seal_key_bytes(settings)
+    signed = verification.latest_checkpoints(db)
     return page(
         request,
         "audit/verification.html",
         actor=actor,
         last=verification.last_verification(db),
         recent=verification.recent_verifications(db),
-        checkpoints=verification.latest_checkpoints(db),
+        checkpoints=signed,
+        note=verification.note_of(signed[0], seed) if signed and seed else "",
         public_key=public_key(seed).hex() if seed else "",
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,6 +12,12 @@ from app.core.i18n import _m
 from app.door.errors import Refusal
 from app.web.render import page
 
+_KEPT: Final = _m("What you typed is kept for an hour, files and passwords apart.")
+_LOST: Final = _m(
+    "What you typed could not be kept: the form is too large, or it was opened by somebody who is not logged in here "
+    "now. Go back in the browser; if your entries still stand there, copy them before you load the page again."
+)
+
 
 def draw(request: Request, refusal: Refusal) -> Response:
     """What happened, what was kept, what next. Never a stack trace, never what was typed."""
@@ -17,6 +25,8 @@ def draw(request: Request, refusal: Refusal) -> Response:
     steps = []
     if refusal.again:
         steps = [(_m("Go back to the form; what you typed is filled in again"), refusal.again)]
+    elif refusal.status == 413 and refusal.reload:
+        steps = [(_m("Go back to the form and choose a smaller file"), refusal.reload)]
     elif refusal.reload:
         steps = [(_m("Load the page again"), refusal.reload)]
     elif request.method == "GET" and refusal.status >= 500:
@@ -28,7 +38,7 @@ def draw(request: Request, refusal: Refusal) -> Response:
         status_code=refusal.status,
         title=refusal.title,
         sentence=refusal.message,
-        kept=_m("What you typed is kept for an hour, files and passwords apart.") if refusal.again else None,
+        kept=_KEPT if refusal.again else _LOST if refusal.lost else None,
         steps=steps,
         status=refusal.status,
     )

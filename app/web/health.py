@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.actor import Actor
 from app.db import at_head
+from app.demo.installation import misplaced
 from app.door.access import public
 
 router = APIRouter(include_in_schema=False)
@@ -22,8 +23,15 @@ def healthz(_visitor: Annotated[Actor, public()]) -> PlainTextResponse:
 
 @router.get("/readyz")
 def readyz(request: Request, _visitor: Annotated[Actor, public()]) -> PlainTextResponse:
+    database, settings = request.app.state.database, request.app.state.settings
     try:
-        ready = at_head(request.app.state.database.read_engine)
+        if not at_head(database.read_engine):
+            return PlainTextResponse("run zhuxue migrate", status_code=503)
+        with database.read() as db:
+            wrong = misplaced(db, settings)
     except SQLAlchemyError:
         return PlainTextResponse("database not reachable", status_code=503)
-    return PlainTextResponse("ready") if ready else PlainTextResponse("run zhuxue migrate", status_code=503)
+    # Anybody may ask: what is wrong stands in the sentence of `zhuxue config check`.
+    return (
+        PlainTextResponse("run zhuxue config check", status_code=503) if wrong else PlainTextResponse("ready")
+    )

@@ -10,11 +10,12 @@ from fastapi.responses import Response
 from app.access import waiting as access_waiting
 from app.access.permissions import Permission, Role
 from app.access.roles import ROLE_NAMES
-from app.audit.models import Verification
 from app.core.actor import Actor, ScopeKind
 from app.core.i18n import _m
 from app.door.access import PasswordChangeNeeded, public
 from app.door.sessions import SnapshotDb
+from app.oversight import waiting as oversight_waiting
+from app.oversight.verification import last_verification
 from app.payouts import waiting as payouts_waiting
 from app.registry import waiting as registry_waiting
 from app.registry.places import authority_name, school_name
@@ -38,7 +39,13 @@ def home(request: Request, actor: Annotated[Actor, public()], db: SnapshotDb) ->
         raise PasswordChangeNeeded
     todo = [
         item
-        for area in (registry_waiting, sponsorship_waiting, payouts_waiting, access_waiting)
+        for area in (
+            oversight_waiting,
+            registry_waiting,
+            sponsorship_waiting,
+            payouts_waiting,
+            access_waiting,
+        )
         for item in area.waiting(db, actor)
         if item.count
     ]
@@ -56,7 +63,7 @@ def home(request: Request, actor: Annotated[Actor, public()], db: SnapshotDb) ->
         levels=glance.levels if glance else None,
         registered=glance.registered if glance else None,
         figures=sponsorship_waiting.public_figures(db) if actor.may(Permission.OVERSIGHT_READ) else None,
-        verified=_last_verification(db) if actor.may(Permission.AUDIT_READ) else None,
+        verified=last_verification(db) if actor.may(Permission.AUDIT_READ) else None,
     )
 
 
@@ -66,7 +73,3 @@ def _place(db: SnapshotDb, actor: Actor) -> str | None:
     if actor.scope.kind is ScopeKind.AUTHORITY and actor.scope.authority_code:
         return authority_name(db, actor.scope.authority_code)
     return None
-
-
-def _last_verification(db: SnapshotDb) -> Verification | None:
-    return db.query(Verification).order_by(Verification.id.desc()).first()

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from app.core import clock
 from app.core.actor import Actor
 from app.core.i18n import Message, _m
-from app.door.access import signed_in
+from app.door.access import requires_fresh, signed_in
 from app.door.forms import Form, Submitted, done
 from app.door.sessions import Db, ReadDb
 from app.door.side import note_read
@@ -26,6 +26,7 @@ from app.web.render import flash, page
 
 router = APIRouter(include_in_schema=False)
 Anybody = Annotated[Actor, signed_in()]
+Taker = Annotated[Actor, requires_fresh(to=_m("take the file of this job"))]
 
 STATES: dict[str, tuple[Message, str]] = {
     JobState.WAITING: (_m("Waiting"), "neutral"),
@@ -98,7 +99,7 @@ def cancel(request: Request, job_id: str, actor: Anybody, form: Form, db: Db) ->
 
 
 @router.get("/jobs/{job_id}/file", name="jobs.file")
-def file(request: Request, job_id: str, actor: Anybody, db: ReadDb) -> Response:
+def file(request: Request, job_id: str, actor: Taker, db: ReadDb) -> Response:
     stored = queue.get_own_file(db, actor, job_id)
     note_read(request, actor, [stored.public_id], kind="file", what="export downloaded")
     return attachment(stored)

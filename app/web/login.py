@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
@@ -20,8 +20,10 @@ from app.core.errors import Invalid
 from app.core.i18n import LOCALES, _m
 from app.db import Database
 from app.demo.accounts import LOGINS, password_of
+from app.door import kept
 from app.door.access import public, signed_in
 from app.door.address import client_network
+from app.door.confirming import find_half
 from app.door.cookies import device_cookie, session_cookie, session_limits
 from app.door.forms import Form, Submitted, blank, repeatable
 from app.door.sessions import Db, ReadDb
@@ -42,7 +44,7 @@ def local_path(wish: str) -> str:
         parts = urlsplit(wish)
     except ValueError:
         return "/"
-    if parts.scheme or parts.netloc or parts.path in ("/login", "/logout"):
+    if parts.scheme or parts.netloc or parts.path in ("/login", "/login/code", "/logout"):
         return "/"
     return wish[:1000]
 
@@ -77,6 +79,9 @@ def login_page(request: Request, actor: Annotated[Actor, public()], db: ReadDb) 
     wish = local_path(request.query_params.get("next", ""))
     if actor.signed_in:
         return RedirectResponse(wish, status_code=303)
+    if "other" not in request.query_params and find_half(request) is not None:
+        # The password was right a moment ago: the code is what is missing.
+        return RedirectResponse(f"/login/code?{request.url.query}", status_code=303)
     return _login_page(
         request, actor, db, blank(request, next=wish, kept=request.query_params.get("kept", ""))
     )
@@ -99,8 +104,21 @@ def log_in(request: Request, actor: Annotated[Actor, public()], form: Form, db: 
         agent=request.headers.get("user-agent", ""),
     )
     entered = sign_in.log_in(database, db, attempt, session_limits(settings), ending=actor)
-    response = redirect(request, local_path(form.get("next")))
-    if form.get("kept") == "1":
+    if entered.awaits_code:
+        asked = {name: form.get(name) for name in ("next", "kept") if form.get(name)}
+        response = redirect(request, f"/login/code?{urlencode(asked)}" if asked else "/login/code")
+        set_session(response, settings, entered.token)
+        return response
+    return welcome(request, db, form, entered)
+
+
+def welcome(request: Request, db: Session, form: Submitted, entered: sign_in.SignedIn) -> Response:
+    """Signed in: on to the page that was wanted, with what had been typed there."""
+    settings = _settings(request)
+    wish = local_path(form.get("next"))
+    mine = form.get("kept") == "1" and kept.is_for(db, entered.actor.account_id, wish)
+    response = redirect(request, "/" if form.get("kept") == "1" and not mine else wish)
+    if mine:
         flash(
             request,
             response,
@@ -109,7 +127,17 @@ def log_in(request: Request, actor: Annotated[Actor, public()], form: Form, db: 
             ),
             kind="notice",
         )
-    elif form.get("kept") == "0":
+    elif form.get("kept") == "1":
+        flash(
+            request,
+            response,
+            _m(
+                "You are logged in. What had been typed is not shown: it was kept for another account, or for longer "
+                "than an hour."
+            ),
+            kind="warning",
+        )
+    elif form.get("kept") in ("0", "lost"):
         flash(
             request,
             response,
@@ -120,11 +148,16 @@ def log_in(request: Request, actor: Annotated[Actor, public()], form: Form, db: 
     return response
 
 
+def set_session(response: Response, settings: Settings, token: str) -> None:
+    response.set_cookie(
+        session_cookie(settings), token, path="/", httponly=True, samesite="lax",
+        secure=settings.cookies_secure,
+    )  # fmt: skip
+
+
 def _set_cookies(response: Response, settings: Settings, entered: sign_in.SignedIn) -> None:
     secure = settings.cookies_secure
-    response.set_cookie(
-        session_cookie(settings), entered.token, path="/", httponly=True, samesite="lax", secure=secure
-    )
+    set_session(response, settings, entered.token)
     response.set_cookie(
         device_cookie(settings), entered.device, max_age=_DEVICE_SECONDS, path="/", httponly=True, samesite="lax",
         secure=secure,

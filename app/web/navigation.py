@@ -43,6 +43,7 @@ PUBLIC_MENU: Final = (Item(_m("Open introductions"), "/open", None, "open"),)
 
 ACCOUNT_MENU: Final = (
     Item(_m("Sessions and password"), "/account", None, "account"),
+    Item(_m("Access tokens"), "/account/tokens", None, "tokens"),
     Item(_m("My jobs"), "/jobs", None, "jobs"),
 )
 

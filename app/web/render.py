@@ -19,7 +19,8 @@ from app.core.actor import NOBODY, Actor
 from app.core.crypto import CryptoProblem, key_ring
 from app.core.i18n import Message
 from app.core.money import format_yuan
-from app.door.forms import done, make_token
+from app.door.forms import done
+from app.door.tokens import make_token
 from app.web import navigation
 from app.web.static_files import static_address
 

@@ -27,9 +27,9 @@ PYTHON_MARKERS = {"_m": 1, "_mn": 2, "_": 1, "gettext": 1, "ngettext": 2, "Messa
 CJK_MAY_STAND_IN = (
     "app/locales/",
     "app/demo/",
-    "app/core/codes.py",
+    "app/core/codes/",
     "app/core/text.py",
-    "app/core/identity.py",
+    "app/core/identity/",
     "app/registry/codes",
     "app/payouts/codes.py",
     "app/sponsorship/aliases.py",

@@ -93,7 +93,13 @@ def test_our_own_page_may(visitor: Browser, database: Database, headers: dict[st
 def test_with_a_set_address_only_exactly_that_one_may(
     database: Database, settings: Settings, account: Account
 ) -> None:
-    strict = settings.model_copy(update={"mode": Mode.PRODUCTION, "public_url": "https://zhuxue.example"})
+    strict = settings.model_copy(
+        update={
+            "mode": Mode.PRODUCTION,
+            "public_url": "https://zhuxue.example",
+            "second_factor_roles": "none",
+        }
+    )
     made = create_app(strict, database)
     lab.add_to(made)
     visitor = Browser(made, strict)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi import FastAPI
+from structlog.testing import capture_logs
 
 from app.access.models import Account
 from app.access.permissions import Role
@@ -141,3 +144,33 @@ def test_a_body_that_hides_its_length_is_cut_off(browser: Browser) -> None:
         "Origin": "http://testserver", "Content-Type": "application/x-www-form-urlencoded",
     })  # fmt: skip
     assert response.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/login", "/account"])
+def test_a_client_that_hangs_up_is_no_failure(app: FastAPI, path: str) -> None:
+    """In the middle of a form, whether the door would have let it in or sent it to log in."""
+    given = iter([
+        {"type": "http.request", "body": b"login=off", "more_body": True}, {"type": "http.disconnect"},
+    ])  # fmt: skip
+
+    async def receive() -> dict[str, object]:
+        return next(given)
+
+    async def send(_message: object) -> None:
+        pass
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "method": "POST",
+        "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "client": ("127.0.0.1", 1),
+        "server": ("testserver", 80), "headers": [
+            (b"host", b"testserver"), (b"origin", b"http://testserver"), (b"content-length", b"100"),
+            (b"content-type", b"application/x-www-form-urlencoded"),
+        ],
+    }  # fmt: skip
+    # In a thread of its own: a browser that another test drives keeps a loop running in this one.
+    with capture_logs() as lines, ThreadPoolExecutor(1) as own:
+        own.submit(lambda: asyncio.run(app(scope, receive, send))).result()  # type: ignore[arg-type]
+    assert [(line["log_level"], line["event"]) for line in lines] == [
+        ("info", "the client hung up"), ("info", "request"),
+    ]  # fmt: skip
+    assert not any("exc_info" in line for line in lines)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
 
 from app.access.permissions import Role
+from app.audit.models import Verification
+from app.core import clock
 from tests.client import Browser, visible_text
 from tests.factories import COUNTY, create_account, create_school, create_student
 
@@ -16,7 +19,7 @@ def test_the_public_sees_figures_and_a_way_in(browser: Browser, db: Session) -> 
     create_student(db)
     db.flush()
     words = visible_text(browser.get("/"))
-    assert "1 students in the registry" in words
+    assert "1 student in the registry" in words
     assert "Log in" in words
 
 
@@ -43,4 +46,28 @@ def test_a_head_is_told_how_many_students_have_no_level(visitor_of: Any, db: Ses
     create_student(db)
     account = create_account(db, Role.SCHOOL_HEAD, school=school)
     db.flush()
-    assert "1 students without a level that is valid today" in visible_text(visitor_of(account).get("/"))
+    assert "1 student without a level that is valid today" in visible_text(visitor_of(account).get("/"))
+
+
+def test_an_auditor_sees_what_waits_and_the_last_verification_and_may_open_each(
+    visitor_of: Any, db: Session
+) -> None:
+    now = clock.now()
+    checks = [["audit.chain", False, "0", "event 1"]]
+    db.add(
+        Verification(
+            started_at=now, finished_at=now, passed=False,
+            report=json.dumps({"seq": 1, "head": "00", "checks": checks}),
+        )
+    )  # fmt: skip
+    account = create_account(db, Role.AUDITOR)
+    db.flush()
+    visitor = visitor_of(account)
+    words = visible_text(visitor.get("/"))
+    assert "1 invariant that does not hold" in words
+    assert "Something does not hold" in words
+    for address in (
+        "/audit/verification", "/oversight", "/payouts/returned", "/remittances?state=open",
+        "/disbursements?state=disputed", "/disbursements?state=logged",
+    ):  # fmt: skip
+        visitor.get(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from datetime import timedelta
 from typing import ClassVar
@@ -19,6 +20,7 @@ from app.audit.models import AuditEvent
 from app.config import Mode, Settings
 from app.core import clock
 from app.db import Database
+from app.door.cookies import session_cookie
 from app.main import create_app
 from app.web.login import local_path
 from tests.client import Browser, visible_text
@@ -382,14 +384,95 @@ class TestKeptForm:
             query = parse_qs(urlsplit(response.headers["location"]).query)
             assert (query["next"], query["kept"]) == ([wanted], ["0"])
 
-    def test_a_form_of_another_session_is_refused_but_kept(
+    def test_a_form_of_an_earlier_session_is_refused_but_kept(
         self, visitor_of: Visitor, database: Database
     ) -> None:
-        visitor = visitor_of(_account(database, Role.ADMINISTRATOR))
-        page = visitor.post("/accounts/new", self.FORM, token="x" * 44, status=403)
+        account = _account(database, Role.ADMINISTRATOR)
+        token = visitor_of(account).token("/accounts/new")
+        visitor = visitor_of(account)
+        page = visitor.post("/accounts/new", self.FORM, token=token, status=403)
         kept_at = re.search(r'href="(/accounts/new\?kept=[^"]+)"', page)
         assert kept_at
         assert 'value="new.officer"' in visitor.get(kept_at.group(1))
+
+    def test_outlives_the_cookie_of_its_session(self, visitor_of: Visitor, database: Database) -> None:
+        visitor = visitor_of(_account(database, Role.ADMINISTRATOR))
+        token = visitor.token("/accounts/new")
+        visitor.post("/logout", form_path="/accounts/new")  # in another window
+        visitor.http.cookies.delete(session_cookie(visitor.settings))
+        visitor.post("/accounts/new", self.FORM, token=token)
+        asked = visitor.headers["location"]
+        wish = parse_qs(urlsplit(asked).query)
+        assert wish["kept"] == ["1"]
+        assert "new.officer" not in visitor.get(asked)
+        visitor.post(
+            "/login",
+            {"login": "officer.li", "password": PASSWORD, "next": wish["next"][0], "kept": "1"},
+            form_path=asked,
+        )
+        page = visitor.get(visitor.headers["location"])
+        assert 'value="new.officer"' in page
+        assert "filled in below and not sent yet" in page
+
+    def test_is_not_shown_to_somebody_else_who_logs_in_next(
+        self, visitor_of: Visitor, database: Database
+    ) -> None:
+        with database.write() as db:
+            typist = create_account(db, Role.ADMINISTRATOR)
+        _account(database, Role.ADMINISTRATOR)
+        visitor = visitor_of(typist)
+        asked = self._ended(visitor, database)
+        wish = parse_qs(urlsplit(asked).query)["next"][0]
+        visitor.post(
+            "/login",
+            {"login": "officer.li", "password": PASSWORD, "next": wish, "kept": "1"},
+            form_path=asked,
+        )
+        assert visitor.headers["location"] == "/"
+        page = visitor.get("/")
+        assert "kept for another account" in page
+        assert "filled in below" not in page
+        assert "new.officer" not in visitor.get(wish)
+        assert "new.officer" in visitor_of(typist).get(wish)
+
+    def test_of_another_account_is_not_kept_for_the_one_that_sends_it(
+        self, visitor_of: Visitor, database: Database
+    ) -> None:
+        visitor = visitor_of(_account(database, Role.ADMINISTRATOR))
+        with database.write() as db:
+            other = visitor_of(create_account(db, Role.ADMINISTRATOR))
+        for token in (other.token("/accounts/new"), "x" * 76, "x" * 44, ""):
+            page = visitor.post("/accounts/new", self.FORM, token=token, status=403)
+            assert "What you typed could not be kept" in page
+            assert "kept=" not in page
+        with database.read() as db:
+            assert db.scalar(select(func.count()).select_from(KeptForm)) == 0
+
+    def test_is_not_promised_where_nobody_knows_whose_it_is(
+        self, browser: Browser, visitor_of: Visitor, database: Database
+    ) -> None:
+        token = visitor_of(_account(database, Role.ADMINISTRATOR)).token("/accounts/new")
+        raw = bytearray(urlsafe_b64decode(token))
+        raw[23] ^= 1  # another session's number
+        for forged in ("x" * 76, browser.token("/login"), urlsafe_b64encode(raw).decode()):
+            browser.post("/accounts/new", self.FORM, token=forged)
+            asked = browser.headers["location"]
+            assert parse_qs(urlsplit(asked).query) == {"next": ["/accounts/new"], "kept": ["lost"]}
+            assert "What you typed could not be kept" in browser.get(asked)
+            assert "没能保留" in browser.get(asked, lang="zh")
+        browser.post("/accounts/new", {}, token="x" * 76)
+        assert parse_qs(urlsplit(browser.headers["location"]).query)["kept"] == ["0"]
+
+    def test_too_large_or_too_many_are_not_kept_and_it_is_said(
+        self, visitor_of: Visitor, database: Database
+    ) -> None:
+        visitor = visitor_of(_account(database, Role.ADMINISTRATOR))
+        token = visitor.token("/accounts/new")
+        visitor.http.cookies.delete(session_cookie(visitor.settings))
+        for n, fields in enumerate([{"name": "x" * 300_000}] + [self.FORM] * 51):
+            visitor.post("/accounts/new", fields, token=token)
+            kept = "kept=1" in visitor.headers["location"]
+            assert kept == (1 <= n <= 50)
 
 
 def test_the_pages_speak_chinese_too(
