@@ -61,6 +61,8 @@ def record(
         detail["new"] = dict(new)
     if reason:
         detail["reason"] = reason
+    if actor.token:
+        detail["token"] = actor.token
     wait(
         db,
         _Waiting(clock.now(), actor.account_id, actor.person_id, actor.login, str(tag), subject[0], str(subject[1]),
@@ -132,10 +134,12 @@ def wait(db: Session, item: object) -> None:
 
 @event.listens_for(WriteSession, "before_commit")
 def _write_waiting(db: Session) -> None:
-    if db.in_nested_transaction() or not db.info.get("audit"):
+    if db.in_nested_transaction():
         return
     db.flush()  # the chain comes last, after everything that the unit of work still holds
-    crash.point("commit.work_written")
+    crash.point("commit.work_written")  # passed by every write of the program, with events or without
+    if not db.info.get("audit"):
+        return
     chain_lock(db)
     for kind, write in _writers.items():
         items = [item for item in db.info["audit"] if isinstance(item, kind)]
@@ -161,8 +165,9 @@ def _write_waiting(db: Session) -> None:
 
 
 @event.listens_for(WriteSession, "after_commit")
-def _committed(_db: Session) -> None:
-    crash.point("commit.done")  # stored, and nobody knows yet
+def _committed(db: Session) -> None:
+    if not db.in_nested_transaction():  # a savepoint stores nothing yet
+        crash.point("commit.done")  # stored, and nobody knows yet
 
 
 @event.listens_for(WriteSession, "after_transaction_create")

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import zip_longest
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 from sqlalchemy.orm import Session
 
-from app.audit.chain import GENESIS, event_hash, moment_text, record
+from app.audit.chain import COLUMNS, GENESIS, canonical, moment_text, record
 from app.audit.checks import Check, CheckResult
 from app.audit.models import AccessLine, AuditEvent, Checkpoint, ReadsDigest
-from app.audit.reads import lines_digest
 from app.audit.tags import Tag
 from app.core import clock
 from app.core.actor import SYSTEM
 from app.core.i18n import _m
+from app.db import Base
+from app.db.raw import raw_slices
 
+_FIRST = -(2**62)  # a number below the first one is a forgery too, and must be seen
+LINE_COLUMNS = ("id", "at", "account_id", "person_id", "subject_kind", "subject", "what", "reason")
 _SLICE = 5_000
-_COLUMNS = (
-    AuditEvent.seq, AuditEvent.at, AuditEvent.account_id, AuditEvent.person_id, AuditEvent.actor, AuditEvent.tag,
-    AuditEvent.subject_kind, AuditEvent.subject, AuditEvent.detail, AuditEvent.previous, AuditEvent.hash,
-)  # fmt: skip
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_LENGTHS = [struct.pack(">Q", length) for length in range(1024)]
 
 
 @dataclass(frozen=True)
@@ -35,32 +40,72 @@ class Break:
     why: str
 
 
-def _events(db: Session, after: int = 0) -> Iterator[Any]:
-    """All events in order, in slices: a log of millions is never in memory."""
-    while True:
-        rows = db.execute(
-            select(*_COLUMNS).where(AuditEvent.seq > after).order_by(AuditEvent.seq).limit(_SLICE)
-        ).all()  # fmt: skip
-        if not rows:
-            return
-        yield from rows
-        after = rows[-1].seq
+def raw_events(db: Session, after: int = _FIRST) -> Iterator[list[tuple[Any, ...]]]:
+    """All events as bytes, in order and in slices: a log of millions is never in memory."""
+    return raw_slices(db, _table(AuditEvent), COLUMNS, after=after)
 
 
-def find_break(db: Session) -> tuple[int, bytes, Break | None]:
-    """How many events hold, the head's hash, and the first break if there is one."""
-    expected, previous, last_at = 1, GENESIS, None
-    for row in _events(db):
-        if row.seq != expected:
-            return expected - 1, previous, Break(expected, f"missing before {row.seq}")
-        if bytes(row.previous) != previous:
-            return expected - 1, previous, Break(row.seq, "does not name its predecessor")
-        if bytes(row.hash) != event_hash(previous, *row[:9]):
-            return expected - 1, previous, Break(row.seq, "content and hash differ")
-        if last_at is not None and row.at < last_at:
-            return expected - 1, previous, Break(row.seq, "earlier than its predecessor")
-        previous, last_at, expected = bytes(row.hash), row.at, expected + 1
+def raw_lines(db: Session) -> Iterator[list[tuple[Any, ...]]]:
+    """All access lines as bytes, likewise."""
+    return raw_slices(db, _table(AccessLine), LINE_COLUMNS, after=_FIRST)
+
+
+def _table(model: type[Base]) -> Table:
+    table: Any = model.__table__
+    return table  # type: ignore[no-any-return] # a mapped class has a table
+
+
+def _hash(previous: bytes, row: tuple[Any, ...]) -> bytes:
+    """`chain.event_hash` over a row of raw_events."""
+    seq, at, account_id, person_id = row[:4]
+    parts = [previous]
+    for part in (b"%d" % seq, at, str(account_id or "").encode(), str(person_id or "").encode(), *row[4:9]):
+        length = len(part)
+        parts.append(_LENGTHS[length] if length < 1024 else struct.pack(">Q", length))
+        parts.append(part)
+    return sha256(b"".join(parts)).digest()
+
+
+def find_break(
+    db: Session, told: Callable[[int, bytes], None] | None = None
+) -> tuple[int, bytes, Break | None]:
+    """How many events hold, the head's hash, and the first break if there is one.
+
+    `told` receives the number and hash of each event that holds, in order.
+    """
+    expected, previous, last_at = 1, GENESIS, b""
+    for rows in raw_events(db):
+        for row in rows:
+            seq, at, named, stored = row[0], row[1], row[9], row[10]
+            if seq != expected or named != previous:
+                return expected - 1, previous, _where(row, expected)
+            try:
+                same = stored == _hash(previous, row)
+            except (TypeError, AttributeError):  # a column that holds nothing, or something else than text
+                same = False
+            if not same:
+                return expected - 1, previous, Break(seq, "content and hash differ")
+            if at < last_at:
+                return expected - 1, previous, Break(seq, "earlier than its predecessor")
+            if told is not None:
+                told(seq, stored)
+            previous, last_at, expected = stored, at, expected + 1
     return expected - 1, previous, None
+
+
+def _where(row: tuple[Any, ...], expected: int) -> Break:
+    seq, named, stored = row[0], row[9], row[10]
+    if seq < expected:
+        return Break(seq, "stands before the first event")
+    if seq > expected:
+        return Break(expected, f"missing before {seq}")
+    try:
+        whole = seq > 1 and len(named) == 32 and stored == _hash(named, row)
+    except (TypeError, AttributeError):
+        whole = False
+    if whole:  # it still fits what it once followed: its predecessor was changed, together with its hash
+        return Break(seq - 1, "its successor follows another event")
+    return Break(seq, "does not name its predecessor")
 
 
 def _chain_holds(db: Session) -> CheckResult:
@@ -71,22 +116,64 @@ def _chain_holds(db: Session) -> CheckResult:
 
 
 def _reads_bound(db: Session) -> CheckResult:
-    """Every digest still equals its lines, without a gap between digests."""
-    after = 0
-    for row in db.execute(select(ReadsDigest).order_by(ReadsDigest.first_line)).scalars():
-        first, last, count, digest = lines_digest(db, after, row.last_line)
-        if (first, last, count, digest) != (row.first_line, row.last_line, row.count, bytes(row.digest)):
-            return CheckResult(False, str(after), f"access lines {row.first_line}-{row.last_line}")
-        event = db.scalar(
-            select(AuditEvent.detail).where(
-                AuditEvent.tag == Tag.READS_BOUND, AuditEvent.subject == f"{row.first_line}-{row.last_line}"
-            )
-        )
-        if event is None or row.digest.hex() not in event:
-            return CheckResult(False, str(after), f"no event binds lines {row.first_line}-{row.last_line}")
-        after = row.last_line
-    waiting = db.scalar(select(func.count()).where(AccessLine.id > after)) or 0
-    return CheckResult(True, f"{after} + {waiting}")
+    """Every digest still equals its lines and its event, without a gap between digests; none is gone."""
+    lines = _Lines(db)
+    for row, event in zip_longest(_digests(db), _events_of(db, Tag.READS_BOUND)):
+        if event is None:
+            return CheckResult(False, str(lines.last), f"no event binds access lines {row[0]}-{row[1]}")
+        after, seq = str(lines.last), f"event {event.seq}"
+        if row is None:
+            return CheckResult(False, after, f"{seq}: the digest of access lines {event.subject} is gone")
+        first, last, count, digest = row
+        told = canonical({"new": {"count": count, "digest": bytes(digest).hex()}})
+        if event.subject != f"{first}-{last}" or event.detail != told:
+            return CheckResult(False, after, f"{seq}: binds other access lines than {first}-{last}")
+        if lines.upto(last) != (first, last, count, bytes(digest)):
+            return CheckResult(False, after, f"{seq}: access lines {first}-{last} are not as it bound them")
+    bound = lines.last
+    return CheckResult(True, f"{bound} + {lines.upto(2**63 - 1)[2]}")
+
+
+def _digests(db: Session) -> Iterator[tuple[Any, ...]]:
+    columns = ("first_line", "last_line", "count", "digest")
+    for rows in raw_slices(db, _table(ReadsDigest), columns, after=_FIRST):
+        yield from rows
+
+
+def _events_of(db: Session, tag: Tag) -> Iterator[Any]:
+    """Number, subject and detail of the events of one kind, in order and in slices."""
+    wanted = select(AuditEvent.seq, AuditEvent.subject, AuditEvent.detail).where(AuditEvent.tag == tag)
+    after = _FIRST
+    while rows := db.execute(
+        wanted.where(AuditEvent.seq > after).order_by(AuditEvent.seq).limit(_SLICE)
+    ).all():
+        yield from rows
+        after = rows[-1].seq
+
+
+class _Lines:
+    """The access lines in one pass, digest by digest."""
+
+    def __init__(self, db: Session) -> None:
+        self._rows = (row for rows in raw_lines(db) for row in rows)
+        self._next = next(self._rows, None)
+        self.last = 0
+
+    def upto(self, final: int) -> tuple[int, int, int, bytes]:
+        """First and last number, count and SHA-256 of the lines from here up to `final`, as when they were bound."""
+        digest = sha256()
+        first = last = count = 0
+        while self._next is not None and self._next[0] <= final:
+            row = self._next
+            first, last, count = first or row[0], row[0], count + 1
+            try:
+                texts = [part.decode() if isinstance(part, bytes) else part for part in row]
+                digest.update(_encode(texts).encode() + b"\n")
+            except UnicodeError:
+                digest.update(b"?")  # a damaged text: nothing that was ever bound
+            self._next = next(self._rows, None)
+        self.last = last or self.last
+        return first, last, count, digest.digest()
 
 
 def checkpoint_text(seq: int, head: bytes, at: str) -> bytes:
@@ -116,6 +203,7 @@ def signatures_hold(db: Session, key: bytes) -> CheckResult:
     """Every checkpoint is signed, and its event still has the hash that was signed."""
     verifier = Ed25519PublicKey.from_public_bytes(key)
     count = last = 0
+    signed: dict[str, str] = {}
     newest = db.scalar(select(func.max(AuditEvent.seq))) or 0
     for row in db.execute(
         select(Checkpoint.seq, Checkpoint.head, Checkpoint.signature, Checkpoint.at, AuditEvent.hash)
@@ -135,6 +223,15 @@ def signatures_hold(db: Session, key: bytes) -> CheckResult:
             where = f"events {last + 1}-{row.seq}" if row.seq > last + 1 else f"event {row.seq}"
             return CheckResult(False, str(count), f"{where}: not as signed by checkpoint {row.seq}")
         count, last = count + 1, row.seq
+        signed[str(row.seq)] = bytes(row.head).hex()
+    for event in _events_of(db, Tag.CHECKPOINT_SIGNED):
+        head = signed.get(event.subject)
+        if head is None or event.detail != canonical({"new": {"head": head}}):
+            return CheckResult(
+                False,
+                str(count),
+                f"event {event.seq}: checkpoint {event.subject}, of which it tells, is gone",
+            )
     return CheckResult(True, str(count))
 
 
