@@ -92,6 +92,7 @@ def advance(
         raise Invalid(
             _m("A reason is needed. Write it so that the others can understand the decision."),
             fields={"reason": _m("Write a reason.")},
+            code="workflow.reason",
         )
     seen = getattr(entity, workflow.column)
     if seen not in step.sources:
@@ -99,11 +100,12 @@ def advance(
             _m(
                 "This step is not possible now: the state is “%(state)s”. Load the page again to see what can be done.",
                 state=workflow.label(seen),
-            )
+            ),
+            code="workflow.state",
         )
     refusal = step.guard(db, actor, entity) if step.guard else None
     if refusal is not None:
-        raise Conflict(refusal)
+        raise Conflict(refusal, code="workflow.guard")
     db.flush()  # pending changes of the entity go first, so that the comparison below is the last word
     model = workflow.model
     changes = {workflow.column: str(step.target), **(values or {})}
@@ -114,7 +116,8 @@ def advance(
         .execution_options(synchronize_session=False)
     ).rowcount  # type: ignore[attr-defined] # an UPDATE's result has it
     if won != 1:
-        raise Conflict(_m("Somebody else was quicker: the state has just changed. Load the page again."))
+        quicker = _m("Somebody else was quicker: the state has just changed. Load the page again.")
+        raise Conflict(quicker, code="workflow.overtaken")
     for name, value in changes.items():
         set_committed_value(entity, name, value)
     record(

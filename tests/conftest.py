@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ pytest_plugins = ["tests.client", "tests.demo_city"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("zhuxue")
     group.addoption("--engine", choices=ENGINES, help="run on this engine only")
-    group.addoption("--fault-rounds", type=int, default=1, help="how often each process is killed")
+    group.addoption("--fault-rounds", type=int, default=1, help="1: the short form; n: as often")
 
 
 def missing(what: str) -> NoReturn:
@@ -111,6 +112,24 @@ def pytest_configure_node(node: Any) -> None:
     if node.config.getoption("--engine") != "sqlite":
         owner.start()
     node.workerinput["postgres"] = owner.told()
+
+
+# Each of these stands on one costly fixture for an engine, so that one worker runs all of it.
+_ONE_WORKER = re.compile(r"tests/faults/test_(?:canary|hostile|two_servers)\.py")
+_ENGINE = re.compile(rf"\[({'|'.join(ENGINES)})")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """xdist: a test goes to whichever worker is free, the costly files engine by engine and first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            file, engine = _ONE_WORKER.match(nodeid), _ENGINE.search(nodeid)
+            return f"{file.group()} {engine.group(1) if engine else ''}" if file else nodeid
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.access.permissions import Role
@@ -59,6 +60,11 @@ def create_receiving_account(db: Session, **values: Any) -> ReceivingAccount:
     return account
 
 
+def next_introduction(db: Session) -> int:
+    """The number that the service itself would give, so that neither takes the other's."""
+    return 1 + (db.scalar(select(func.max(Introduction.number))) or 0)
+
+
 def create_claim(
     db: Session, *, sponsor: Sponsor | None = None, student: Student | None = None, need_fen: int = 120_000,
     shares: int = 1, share_no: int = 1, state: ClaimState = ClaimState.ACTIVE, school: School | None = None,
@@ -69,8 +75,8 @@ def create_claim(
     student = student or create_student(db, school=school, level="severe")
     now = clock.now()
     introduction = Introduction(
-        number=1000 + n, title=f"第{n}期", state=IntroductionState.CLOSED, composed_at=now, published_at=now,
-        closed_at=now,
+        number=next_introduction(db), title=f"第{n}期", state=IntroductionState.CLOSED, composed_at=now,
+        published_at=now, closed_at=now,
     )  # fmt: skip
     db.add(introduction)
     db.flush()  # the key
@@ -107,8 +113,6 @@ def tell_of_claim(db: Session, claim: Claim) -> None:
 def create_agreement(db: Session, *, dues: Sequence[Due] | None = None, **values: Any) -> Agreement:
     """An agreement over 1,200.00 in two instalments of 600.00, unless told otherwise."""
     claim = create_claim(db, **values)
-    from sqlalchemy import select
-
     if db.scalar(select(ReceivingAccount.id).limit(1)) is None:
         create_receiving_account(db)
     return agreements.make(db, actor_for(db, Role.CITY_OFFICER), claim, dues=dues)

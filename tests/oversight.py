@@ -23,7 +23,7 @@ from app.payouts import batches
 from app.payouts.models import PayoutBatch, PayoutLine
 from app.payouts.payables import find_payable
 from app.registry.models import School
-from app.sponsorship import agreements, disbursements, remittances
+from app.sponsorship import agreements, allocations, disbursements, remittances
 from app.sponsorship.aliases import draw_alias
 from app.sponsorship.models import (
     Agreement,
@@ -144,9 +144,9 @@ def tell(db: Session) -> Story:
             bank_reference=f"R{next(_numbers):08d}", sponsor=charity,
         )  # fmt: skip
         for instalment in (of_paid[0], of_returned[0]):
-            remittances.allocate(db, team.finance, remittance, instalment, 60_000)
+            allocations.allocate(db, team.finance, remittance, instalment, 60_000)
         # Half of what is due in autumn has come already.
-        remittances.allocate(db, team.finance, remittance, of_paid[1], 30_000)
+        allocations.allocate(db, team.finance, remittance, of_paid[1], 30_000)
     with at(date(2026, 3, 1)):
         staff = actor_for(db, Role.SPONSOR, sponsor_id=donor.id)
         disbursement = disbursements.log(

@@ -18,7 +18,7 @@ from app.payouts import batches, results
 from app.payouts.models import BatchState, Payable, PayoutBatch, PayoutLine
 from app.payouts.payables import find_payable
 from app.registry.models import Student
-from app.sponsorship import remittances
+from app.sponsorship import allocations
 from app.sponsorship.models import Instalment
 from app.sponsorship.schedule import Due
 from tests.factories import actor_for
@@ -60,7 +60,7 @@ def create_payable(
     finance = actor_for(db, Role.FINANCE)
     remittance = create_remittance(db, finance, agreement.sponsor_id, amount_fen)
     instalment = db.scalars(select(Instalment).where(Instalment.agreement_id == agreement.id)).one()
-    remittances.allocate(db, finance, remittance, instalment, amount_fen)
+    allocations.allocate(db, finance, remittance, instalment, amount_fen)
     payable = find_payable(db, "instalment", instalment.id)
     assert payable is not None
     return payable

@@ -11,7 +11,7 @@ from app.access.permissions import Role
 from app.core import clock
 from app.core.actor import Actor
 from app.registry.models import School, Student
-from app.sponsorship import introductions
+from app.sponsorship import introductions, nominations
 from app.sponsorship.aliases import draw_alias
 from app.sponsorship.models import (
     Introduction,
@@ -22,7 +22,7 @@ from app.sponsorship.models import (
     Sponsor,
 )
 from tests.factories import actor_for, create_school, create_student
-from tests.money import create_receiving_account, create_sponsor
+from tests.money import create_receiving_account, create_sponsor, next_introduction
 
 
 def city(db: Session) -> Actor:
@@ -46,7 +46,7 @@ def draft(db: Session, actor: Actor | None = None, *, places: int = 2, **values:
     actor = actor or city(db)
     introduction = introductions.compose(db, actor, title="autumn")
     for student in look_alikes(db, create_school(db))[:places]:
-        introductions.nominate(db, actor, introduction, student, **({"need_fen": 100_000} | values))
+        nominations.nominate(db, actor, introduction, student, **({"need_fen": 100_000} | values))
     return introduction
 
 
@@ -59,7 +59,7 @@ def published(db: Session, actor: Actor | None = None, *, places: int = 2, **val
 
 def listed_place(db: Session, **values: Any) -> Place:
     """One place on the public list, without the way there."""
-    number = len(db.scalars(select(Introduction.id)).all()) + 1
+    number = next_introduction(db)
     introduction = Introduction(number=number, title="autumn", state=IntroductionState.PUBLISHED)
     db.add(introduction)
     db.flush()  # the key

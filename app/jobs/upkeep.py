@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import update
 
-from app.access import throttle
+from app.access import throttle, tokens
 from app.access.sessions import forget_old as forget_old_sessions
 from app.audit.reads import bind_reads
 from app.db import Database
@@ -48,7 +48,8 @@ def sweep_unfinished(_database: Database) -> None:
 
 @chore(seconds=3600)
 def forget_old_traces(database: Database) -> None:
-    """Counters of tries, used forms, kept forms and sessions whose time is long over."""
+    """Counters of tries, used forms, kept forms, answers to programs and sessions whose time is long over."""
     with database.write() as db:
         throttle.forget_old(db)
         forget_old_sessions(db)
+        tokens.forget_old(db)

@@ -19,7 +19,11 @@ from app.core.i18n import _m
 from app.db import Database
 from app.oversight import verification
 from app.sponsorship import claims
+from app.sponsorship.models import Sponsor, SponsorState
+from app.sponsorship.workflow import SPONSOR
+from app.workflow import advance
 from tests.factories import actor_for
+from tests.money import create_sponsor
 from tests.places import listed_place, sponsor_actor
 
 
@@ -91,3 +95,21 @@ def test_one_invariant_that_fails_in_sql_leaves_the_others(
     monkeypatch.setattr(verification, "all_checks", lambda: (*known[:1], bad, *known[1:]))
     report = verification.examine(database, b"")
     assert [one.code for one in report.outcomes if not one.result.ok] == ["x.bad"]
+
+
+def test_a_step_that_a_savepoint_takes_back_is_not_shown_and_can_be_taken_again(database: Database) -> None:
+    with database.write() as db:
+        actor, sponsor = actor_for(db, Role.CITY_OFFICER), create_sponsor(db, state=SponsorState.PENDING)
+        other = create_sponsor(db, state=SponsorState.PENDING)
+        db.flush()
+        before = other.name
+        savepoint = db.begin_nested()
+        advance(db, actor, SPONSOR, sponsor, "approve")
+        other.name = "another"
+        savepoint.rollback()
+        assert (sponsor.state, other.name) == (SponsorState.PENDING, before)
+        advance(db, actor, SPONSOR, sponsor, "approve")
+    with database.read() as db:
+        stored = dict(db.execute(select(Sponsor.id, Sponsor.state)).all())
+        assert stored[sponsor.id] == SponsorState.APPROVED
+        assert db.scalar(select(Sponsor.name).where(Sponsor.id == other.id)) == before

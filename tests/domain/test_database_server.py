@@ -16,9 +16,12 @@ from app.config import bundled
 from app.db import Database, grant_application
 from app.ledger import models as ledger
 from app.payouts import models as payouts
+from app.registry import models as registry
 from app.sponsorship import models as sponsorship
 
-APPEND_ONLY = {table.name for part in (audit, ledger, payouts, sponsorship) for table in part.APPEND_ONLY}
+APPEND_ONLY = {
+    table.name for part in (audit, ledger, payouts, registry, sponsorship) for table in part.APPEND_ONLY
+}
 
 
 def _migration(path: Path) -> Any:
@@ -70,7 +73,7 @@ def test_a_connection_that_died_while_it_rested_is_replaced(
 ) -> None:
     if fresh_database.dialect != "postgresql":
         return
-    monkeypatch.setattr("app.db._REST_SECONDS", 0.0)
+    monkeypatch.setattr("app.db.engines._REST_SECONDS", 0.0)
     with fresh_database.read() as db:
         (mine,) = db.execute(text("SELECT pg_backend_pid()")).one()
     with fresh_database.write() as db:

@@ -9,49 +9,63 @@ from __future__ import annotations
 import contextlib
 import http.client
 import importlib
+import json
 import multiprocessing
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
+from sqlalchemy import Engine, event
 from starlette.requests import Request
 
 from app.access import sessions
 from app.access.models import Account
 from app.config import Settings
 from app.core import crash
-from app.db import Database
+from app.db import Database, migrate
 from app.door.cookies import session_cookie, session_limits
-from app.door.forms import make_token
+from app.door.tokens import make_token
 
+ROOT = Path(__file__).resolve().parents[2]
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    ["tests.faults.processes", "app.serve", "app.main", "app.demo.build", "app.cli"]
-)
+_context.set_forkserver_preload(["tests.faults.processes", "tests.faults.warm"])
 
 
 def _begin(at: str) -> None:
     os.environ["ZHUXUE_CRASH_AT"] = at
     importlib.reload(crash)
+    if at.startswith("statement"):
+
+        @event.listens_for(Engine, "after_cursor_execute")
+        def _written(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.lstrip()[:6].upper() in ("INSERT", "UPDATE", "DELETE"):
+                crash.point("statement")
+
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
 
 
-def _serve(settings: Settings, listener: socket.socket, at: str) -> None:
+def _serve(settings: Settings, listener: socket.socket, at: str, without: str) -> None:
     import uvicorn
 
     from app.main import create_app
+    from tests.faults.sabotage import take_away
 
     _begin(at)
+    take_away(without)
     config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, server_header=False)
     uvicorn.Server(config).run(sockets=[listener])
 
@@ -61,6 +75,11 @@ def _work(settings: Settings, at: str) -> None:
 
     _begin(at)
     run_worker(settings)
+
+
+def _migrate(url: str, at: str) -> None:
+    _begin(at)
+    migrate(url)
 
 
 def _build(settings: Settings, size: int, as_of: date, at: str) -> None:
@@ -77,35 +96,76 @@ class Processes:
     settings: Settings
     database: Database
     started: list[BaseProcess] = field(default_factory=list)
+    commands: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def server(self, at: str = "") -> Server:
+    def server(self, at: str = "", *, without: str = "") -> Server:
+        """A server that dies at the crash point `at`, or runs `without` one of its guards."""
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen(256)
         port = int(listener.getsockname()[1])
         with listener:
-            process = self._start(_serve, listener, at)
+            process = self._start(_serve, self.settings, listener, at, without)
         server = Server(self.settings, self.database, port, process)
         server.wait()
         return server
 
     def worker(self, at: str = "") -> BaseProcess:
-        return self._start(_work, at)
+        return self._start(_work, self.settings, at)
 
     def demo(self, at: str, *, size: int, as_of: date) -> BaseProcess:
-        return self._start(_build, size, as_of, at)
+        return self._start(_build, self.settings, size, as_of, at)
+
+    def migration(self, url: str) -> BaseProcess:
+        return self._start(_migrate, url, "")
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        """The real `zhuxue` command, in a process group of its own."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", *arguments], cwd=ROOT, env=environment(self.settings), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        self.commands.append(process)
+        return process
 
     def _start(self, target: Callable[..., None], *arguments: Any) -> BaseProcess:
-        process = _context.Process(target=target, args=(self.settings, *arguments))
+        process = _context.Process(target=target, args=arguments)
         process.start()
         self.started.append(process)
         return process
 
-    def stop(self) -> None:
-        for process in self.started:
-            if process.is_alive():
-                process.kill()
+    def kill(self, *which: BaseProcess) -> None:
+        """All of them at once, as by `kill -9` of the group."""
+        for process in which:
+            process.kill()
+        for process in which:
             process.join()
+
+    def stop(self) -> None:
+        self.kill(*self.started)
+        self.started.clear()
+        for command in self.commands:
+            kill_group(command)
+        self.commands.clear()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as a command takes them."""
+    given = {
+        "mode": settings.mode.value, "data_dir": str(settings.data_dir), "database_url": settings.database_url,
+        "field_keys": settings.field_keys.get_secret_value(), "index_key": settings.index_key.get_secret_value(),
+        "seal_key": settings.seal_key.get_secret_value(),
+    }  # fmt: skip
+    own = {f"ZHUXUE_{name.upper()}": value for name, value in given.items()}
+    return os.environ | own | {"PYTHONPATH": str(ROOT)}
+
+
+def kill_group(command: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(command.pid, signal.SIGKILL)
+    command.wait()
+    if command.stdout:
+        command.stdout.close()
 
 
 class Cut(Exception):
@@ -128,7 +188,7 @@ class Server:
     process: BaseProcess
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             with contextlib.suppress(OSError, Cut):
                 if _exchange(self.port, "GET", "/healthz", {}, "").status == 200:
@@ -139,7 +199,7 @@ class Server:
 
     def killed(self) -> bool:
         """Was it killed at its crash point?"""
-        self.process.join(timeout=10)
+        self.process.join(timeout=60)
         return self.process.exitcode == -9
 
     def at(self, other: Server) -> Server:
@@ -154,6 +214,8 @@ class Client:
     session: str = ""
     visitor: str = "v" * 22
     cookies: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    """Where this visitor comes from; the whole of 127.0.0.0/8 is this machine."""
 
     @classmethod
     def of(cls, settings: Settings, database: Database, account: Account) -> Client:
@@ -170,12 +232,14 @@ class Client:
         return make_token(Request(scope))
 
     def get(self, server: Server, path: str) -> Answer:
-        return self._take(_exchange(server.port, "GET", path, self._headers(server), ""))
+        return self._take(_exchange(server.port, "GET", path, self._headers(server), "", self.address))
 
     def post(self, server: Server, path: str, data: dict[str, Any], *, token: str = "") -> Answer:
         body = urlencode({**data, "form_token": token or self.token()}, doseq=True)
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        return self._take(_exchange(server.port, "POST", path, self._headers(server) | kind, body))
+        return self._take(
+            _exchange(server.port, "POST", path, self._headers(server) | kind, body, self.address)
+        )
 
     def upload(
         self, server: Server, path: str, data: dict[str, str], name: str, content: bytes, *, token: str = ""
@@ -188,7 +252,17 @@ class Client:
         head = f'--{mark}\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n\r\n'.encode()
         body = b"".join([*parts, head, content, f"\r\n--{mark}--\r\n".encode()])
         kind = {"Content-Type": f"multipart/form-data; boundary={mark}"}
-        return self._take(_exchange(server.port, "POST", path, self._headers(server) | kind, body))
+        return self._take(
+            _exchange(server.port, "POST", path, self._headers(server) | kind, body, self.address)
+        )
+
+    def call(self, server: Server, path: str, body: Any, *, bearer: str, key: str) -> Answer:
+        """As a program does it: JSON, a bearer token, a key for each request."""
+        headers = {
+            "Host": f"127.0.0.1:{server.port}", "Authorization": f"Bearer {bearer}", "Idempotency-Key": key,
+            "Content-Type": "application/json", "Connection": "close",
+        }  # fmt: skip
+        return _exchange(server.port, "POST", path, headers, json.dumps(body), self.address)
 
     def _headers(self, server: Server) -> dict[str, str]:
         return {
@@ -203,8 +277,10 @@ class Client:
         return answer
 
 
-def _exchange(port: int, method: str, path: str, headers: dict[str, str], body: str | bytes) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+def _exchange(
+    port: int, method: str, path: str, headers: dict[str, str], body: str | bytes, source: str = "127.0.0.1"
+) -> Answer:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120, source_address=(source, 0))
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()

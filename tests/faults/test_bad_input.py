@@ -166,15 +166,17 @@ class TestBodies:
 
 
 class TestMethods:
-    def test_no_method_but_those_declared(self, app: FastAPI, officer: Browser) -> None:
+    def test_no_method_but_those_declared(self, app: FastAPI, officer: Browser, fault_rounds: int) -> None:
         paths = {
             re.sub(
                 r"\{[^}]*:int\}", "1", re.sub(r"\{(?!\w+:int)[^}]*\}", ID, str(context.path))
             ): context.methods
             for context in iter_route_contexts(app.routes)
         }
-        for path in sorted(paths):
-            for method in ("OPTIONS", "TRACE", "PUT", "PATCH", "DELETE", "CONNECT", "PROPFIND", "ZQ7"):
+        every = ("OPTIONS", "TRACE", "PUT", "PATCH", "DELETE", "CONNECT", "PROPFIND", "ZQ7")
+        for number, path in enumerate(sorted(paths)):
+            # In the short form two of them for each address, others for the next.
+            for method in every if fault_rounds > 1 else (every[number % 8], every[(number + 3) % 8]):
                 reply = officer.http.request(method, path, headers=ORIGIN)
                 assert reply.status_code in (403, 404, 405), f"{method} {path}: {reply.status_code}"
             head = officer.http.head(path)

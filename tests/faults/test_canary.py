@@ -70,13 +70,16 @@ class Walked:
 
 
 @pytest.fixture(scope="module")
-def walked(demo_template: Any, request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Walked]:
+def walked(
+    demo_template: Any, request: pytest.FixtureRequest, tmp_path_factory: Any, fault_rounds: int
+) -> Iterator[Walked]:
     for city in _copied(demo_template, request, tmp_path_factory.mktemp("canary")):
         with _living(city):
-            yield _walk(city)
+            yield _walk(city, short=fault_rounds == 1)
 
 
-def _walk(city: DemoCity) -> Walked:
+def _walk(city: DemoCity, *, short: bool) -> Walked:
+    """In the short form one page of a kind for each visitor, and in English for the first who sees it."""
     app = create_app(city.settings, city.database)
     lines = io.StringIO()
     structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=lines))
@@ -88,7 +91,7 @@ def _walk(city: DemoCity) -> Walked:
         with city.database.read() as db:
             walked = Walked(city, Secrets.of(db))
             _learn(db, walked, accounts)
-        each = 2 if city.database.dialect == "sqlite" else 1
+        each = 1 if short else 2
         walks = [Walk(Browser(app, city.settings), PUBLIC, "zh", each)]
         for name, account in accounts.items():
             browser = Browser(app, city.settings).sign_in_as(city.database, account)
@@ -97,10 +100,12 @@ def _walk(city: DemoCity) -> Walked:
             sent = db.scalars(
                 select(PayoutBatch.public_id).where(PayoutBatch.released_at.is_not(None)).limit(1)
             ).one()
+        seen: set[str] = set()
         for walk in walks:
             walk.run(*EXTRA, f"/payouts/{sent}")
             walk.lang = "en"
-            seen: set[str] = set()
+            if not short:
+                seen.clear()
             for reply in list(walk.replies):
                 shape = pattern(reply.url)
                 if "?" not in shape and shape not in seen and reply.kind.startswith("text/html"):
@@ -284,7 +289,7 @@ def _where(reply: Reply) -> str:
 def test_the_walk_went_everywhere(walked: Walked) -> None:
     """Enough pages of enough kinds for the silence of the others to mean something."""
     seen = {pattern(reply.url) for reply in walked.replies if reply.status == 200}
-    assert len(walked.replies) > 800
+    assert len(walked.replies) > 700
     assert len(seen) > 80
     assert not [_where(reply) for reply in walked.replies if reply.status >= 500]
     assert {

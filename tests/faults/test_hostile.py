@@ -23,7 +23,7 @@ from app.access.models import Account
 from app.access.throttle import RULES, Budget, Purpose
 from app.db import Base
 from app.door.cookies import session_cookie
-from app.door.forms import make_token
+from app.door.tokens import make_token
 from app.main import create_app
 from tests.client import Browser, check_page
 from tests.demo_city import DemoCity, _copied, _living
@@ -178,14 +178,14 @@ def test_every_field_of_every_form(besieged: Besieged, who: str, fault_rounds: i
         if not _typed_in(form):
             _send(besieged, walk, form, dict.fromkeys(every, "<zq7>"))
             continue
-        step = max(1, (6 if besieged.city.database.dialect == "sqlite" else 12) // fault_rounds)
+        step = max(1, 12 // fault_rounds)
         for start in range(number % step, len(TEXTS), step):
             # Another string in each field; the next round moves them on by one.
             _send(besieged, walk, form, {
                 name: TEXTS[(start + place * 7) % len(TEXTS)] for place, name in enumerate(every)})  # fmt: skip
         usual = _usual(form)
         for place, name in enumerate(names):
-            for more in range(2 * fault_rounds):
+            for more in range(fault_rounds):
                 text = TEXTS[(number * 5 + place * 3 + more * 31) % len(TEXTS)]
                 _send(besieged, walk, form, {**usual, name: text})
 
@@ -200,7 +200,7 @@ def test_every_parameter_of_every_address(besieged: Besieged, who: str, fault_ro
     }
     before = len(walk.replies)
     for number, (_shape, path) in enumerate(sorted(urls.items())):
-        for more in range(3 * fault_rounds):
+        for more in range(fault_rounds):
             first = number * 3 + more * 23
             given = {name: SHORT[(first + place) % len(SHORT)] for place, name in enumerate(PARAMETERS)}
             besieged.accept(walk.fetch(f"{path}?{urlencode(given, errors='surrogatepass')}"))
@@ -214,24 +214,25 @@ def test_every_parameter_of_every_address(besieged: Besieged, who: str, fault_ro
 
 
 @pytest.mark.parametrize("who", _ORDER)
-def test_every_record_that_is_none(besieged: Besieged, who: str) -> None:
+def test_every_record_that_is_none(besieged: Besieged, who: str, fault_rounds: int) -> None:
     """Ids of the right shape, of a wrong one, numbers beyond every integer: 404 with a page, never a failure."""
     walk = besieged.walks[who]
     paths = {pattern(reply.url): urlsplit(reply.url).path for reply in walk.replies if reply.status == 200}
     before = len(walk.replies)
-    for shape, path in paths.items():
-        if "*" not in shape and "#" not in shape:
-            continue
-        for other in (
-            secrets.token_urlsafe(16),
-            "A" * 22,
-            "-" * 22,
-            "9" * 25,
-            "%00",
-            "..%2f..",
-            "\u5b57%ff",
-            "x" * 300,
-        ):
+    others = (
+        secrets.token_urlsafe(16),
+        "A" * 22,
+        "-" * 22,
+        "9" * 25,
+        "%00",
+        "..%2f..",
+        "\u5b57%ff",
+        "x" * 300,
+    )
+    records = [(shape, path) for shape, path in paths.items() if "*" in shape or "#" in shape]
+    for number, (_shape, path) in enumerate(records):
+        # In the short form two of them for each address, others for the next.
+        for other in others if fault_rounds > 1 else (others[number % 8], others[(number + 3) % 8]):
             changed = re.sub(r"/[\w-]{22}(?=/|$)|/\d+(?=/|$)", f"/{other}", path)
             reply = walk.fetch(changed)
             besieged.accept(reply)
@@ -239,12 +240,12 @@ def test_every_record_that_is_none(besieged: Besieged, who: str) -> None:
         del walk.replies[before:]
 
 
-def test_the_forms_were_really_asked(besieged: Besieged) -> None:
+def test_the_forms_were_really_asked(besieged: Besieged, fault_rounds: int) -> None:
     """Most were answered by their own rules, not by a token or a permission that was missing."""
     said = besieged.said
     assert said[422] + said[303] > 0.6 * said.total(), said
     assert said[303] > 20, said
-    assert said.total() > 800, said
+    assert said.total() > (400 if fault_rounds == 1 else 800), said
 
 
 def test_no_number_typed_anywhere_is_stored_in_clear(besieged: Besieged) -> None:
@@ -257,11 +258,15 @@ def test_no_number_typed_anywhere_is_stored_in_clear(besieged: Besieged) -> None
                 assert not typed.search("\n".join(value or "" for value in row)), f"{table.name}: {row}"
 
 
-def test_what_was_stored_comes_out_as_text(besieged: Besieged) -> None:
-    """Afterwards every role walks through everything once more."""
+def test_what_was_stored_comes_out_as_text(besieged: Besieged, fault_rounds: int) -> None:
+    """Afterwards every role walks through everything once more. In the short form a page of a kind is read closely
+    for the first of the roles that see it."""
+    read = set()
     for who, walk in besieged.walks.items():
-        again = Walk(walk.browser, who, "zh", each=1, most=150).run()
+        again = Walk(walk.browser, who, "zh", each=1, most=150 if fault_rounds > 1 else 50).run()
         for reply in again.replies:
             besieged.accept(reply)
-            if reply.kind.startswith("text/html"):
+            shape = pattern(reply.url)
+            if reply.kind.startswith("text/html") and (fault_rounds > 1 or shape not in read):
+                read.add(shape)
                 check_page(reply.text.replace("%(zq7)s", ""))

@@ -209,3 +209,11 @@ def test_a_small_city_has_children_enough_for_every_place(story: Story, size: in
     for intro in story.introductions:
         here = [chosen[intro.number, place.number] for place in intro.places]
         assert len(set(here)) == len(here)
+    for intro in story.introductions:
+        shown: Counter[tuple[str, str, int]] = Counter()
+        for place in intro.places:
+            student = by_id[chosen[intro.number, place.number]]
+            shown[place_of[student.school_id].authority, student.stage, place.yearly_fen] += 1
+        for (authority, stage, _), alike in shown.items():
+            here = sum(n for cell, n in shown.items() if cell[:2] == (authority, stage))
+            assert registered[authority, stage] - here + alike >= FEWEST

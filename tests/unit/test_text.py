@@ -9,6 +9,7 @@ from app.core.text import (
     NameProblem,
     QueryKind,
     name_keys,
+    normalise_class_no,
     normalise_name,
     pinyin_query,
     suffixes,
@@ -174,3 +175,12 @@ class TestMasks:
             assert sum(c != "*" for c in mask(value)) <= 8
             if 0 < len(value) < 15:
                 assert "*" in mask(value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [("1", "1"), ("01", "1"), ("1班", "1"), ("第１班", "1"), (" 12 班 ", "12"), ("火箭班", "火箭"), ("班", "班"),
+     ("A2", "A2"), ("0", "0"), ("2班级", "2班级")],
+)  # fmt: skip
+def test_a_class_is_one_class_however_its_number_is_typed(typed: str, kept: str) -> None:
+    assert normalise_class_no(typed) == kept

@@ -194,6 +194,6 @@ def test_it_refuses_incomplete_settings(tmp_path: Path, url: str) -> None:
 
 def test_the_command_says_why_and_ends(start: Any) -> None:
     process = start("serve", ZHUXUE_MODE="production", ZHUXUE_INDEX_KEY="")
-    assert process.wait(timeout=20) == 1
+    assert process.wait(timeout=20) == 2
     process = start("worker", ZHUXUE_SEAL_KEY="short")
-    assert process.wait(timeout=20) == 1
+    assert process.wait(timeout=20) == 2
