@@ -490,6 +490,10 @@ def test_the_log_is_paged_by_number(auditor: Browser, story: Story) -> None:
 def test_the_last_verification_and_the_checkpoints_are_shown(
     auditor: Browser, database: Database, story: Story, settings: Any
 ) -> None:
+    from html import unescape
+
+    from app.audit.outside import read_note
+    from app.audit.verify import public_key
     from app.config import seal_key_bytes
 
     assert "The chain has not been verified yet" in auditor.get("/audit")
@@ -500,6 +504,9 @@ def test_the_last_verification_and_the_checkpoints_are_shown(
     assert report.head.hex() in html
     assert "Public key (Ed25519)" in html
     assert "Broken" not in html
+    copied = read_note(unescape(html.partition("<pre")[2].partition(">")[2].partition("</pre>")[0]))
+    assert (copied.seq, copied.head) == (report.seq, report.head)
+    assert copied.signed_by(public_key(seal_key_bytes(settings)))
     for role_page in ("/audit/events/1", "/audit/events/999999999", "/audit/events/0"):
         auditor.get(role_page, status=200 if role_page.endswith("/1") else 404)
 

@@ -160,7 +160,7 @@ class TestForm:
             ({"document_number": NUMBER[:-1] + ("0" if NUMBER[-1] != "0" else "1")}, "document_number"),
             ({"birth_date": "2015-03-05"}, "birth_date"),
             ({"sex": "2"}, "sex"),
-            ({"since": (clock.today() + timedelta(days=1)).isoformat()}, "since"),
+            ({"since": (clock.today() + timedelta(days=30)).isoformat()}, "since"),
             ({"document_type": "A", "document_number": "E12345678"}, "birth_date"),
             ({"name": "盘\u202e小妹"}, "name"),
             ({"name": "1234"}, "name"),
