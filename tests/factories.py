@@ -130,7 +130,7 @@ def create_guardian(db: Session, student: Student, **values: Any) -> Guardian:
 
 
 def create_bank_account(db: Session, student: Student, **values: Any) -> BankAccount:
-    number = values.pop("number", f"990{next(_numbers):016d}")
+    number = values.pop("number", f"990660{next(_numbers):013d}")
     account = BankAccount(
         **({"student_id": student.id, "holder_name": student.name, "bank_name": "甲县农村商业银行", "number": number,
             "number_index": blind_index("account_number", number), "number_tail": number[-4:],

@@ -52,7 +52,7 @@ def create_sponsor(db: Session, **values: Any) -> Sponsor:
 
 def create_receiving_account(db: Session, **values: Any) -> ReceivingAccount:
     account = ReceivingAccount(
-        **({"holder": "甲市慈善总会", "bank_name": "甲银行营业部", "number": "9900000000000000123",
+        **({"holder": "甲市慈善总会", "bank_name": "甲银行营业部", "number": "9906600000000000123",
             "valid_from": clock.today() - timedelta(days=900)} | values)
     )  # fmt: skip
     db.add(account)

@@ -134,7 +134,7 @@ def test_a_sponsor_gives_back_what_it_holds_or_has_claimed(
     assert sponsor.get("/places")["items"][0]["id"] == place.public_id
 
 
-@pytest.mark.parametrize("reason", [None, "", "call 13812345678", "too few places this year"])
+@pytest.mark.parametrize("reason", [None, "", "call 15412345678", "too few places this year"])
 def test_a_claim_is_refused_with_a_reason_that_names_no_number(
     db: Session, sponsor_of: Callable[..., Program], program_of: Programs, reason: str | None
 ) -> None:

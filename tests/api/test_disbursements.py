@@ -86,7 +86,7 @@ def test_a_log_is_stored_once_with_its_voucher_and_its_answer_for_ever(db: Sessi
         ({"handed_on": "2099-01-01"}, "handed_on"),
         ({"voucher": {"name": "x.jpg", "content": b64encode(b"no picture at all").decode()}}, "voucher"),
         ({"voucher": {"name": "x.jpg", "content": "AAAAA"}}, "voucher"),
-        ({"note": "of 13812345678"}, "note"),
+        ({"note": "of 15412345678"}, "note"),
         ({"amount_fen": "600"}, "amount_fen"),
         ({"voucher": None}, "voucher"),
     ],

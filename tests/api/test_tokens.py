@@ -84,7 +84,7 @@ def test_a_revoked_token_opens_nothing_from_the_next_request_on(
     [
         ({"name": " "}, "This field is needed"),
         ({"name": "x" * 61}, "At most 60 characters"),
-        ({"name": "of 13812345678"}, "no identity number"),
+        ({"name": "of 15412345678"}, "no identity number"),
         ({"last_day": ""}, "Choose a day"),
         ({"last_day": "2020-01-01"}, "Choose a day"),
         ({"last_day": "2099-01-01"}, "Choose a day"),

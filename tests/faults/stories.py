@@ -307,7 +307,7 @@ def signing_up(teller: Teller) -> Story:
     )
     name = f"\u7532\u4e59\u4e19{n}"
     data = {
-        "kind": "person", "name": name, "phone": "13812345678", "password": "three quiet lakes in May",
+        "kind": "person", "name": name, "phone": "15412345678", "password": "three quiet lakes in May",
         "again": "three quiet lakes in May", "contact_name": "", "credit_code": "",
     }  # fmt: skip
 

@@ -39,7 +39,7 @@ TEXTS: Final[tuple[str, ...]] = (
     "1,250.00",
     "9" * 30, "-" + "9" * 25, "2147483648", "9223372036854775808", "1.005", "\uff11\uff12\uff13", "\u0663\u0664",
     "\u00b2", "\u2167", "2026-02-30", "0000-00-00", "9999-12-31", "10000-01-01", "0001-01-01", "2026-9-1",
-    "4311992008011519", "431199200801151998", "11111111111111111X", "100 1234 5678", "9900000000000000123",
+    "4311992008011519", "431199200801151998", "11111111111111111X", "100 1234 5678", "9906600000000000123",
     "\u202ezq7\u202c", "\u200b\u200d\ufeff", "\t\r\n", "a\r\nSet-Cookie: zq7=1", "\x01\x1b[31m\x7f", "\x85\u2028\u2029",
     "\U00020bb7\U0001f468\u200d\U0001f469\U0010fffd", "e\u0301" * 20, "\ufffe\uffff", "\ud83d", "\x00", " ", "\u3000",
     "\uff1d1+1", "=1+1", "@zq7", "../../etc/passwd", "file:///etc/passwd", "javascript:zq7", "//zq7.example", "null",
@@ -250,7 +250,7 @@ def test_the_forms_were_really_asked(besieged: Besieged, fault_rounds: int) -> N
 
 def test_no_number_typed_anywhere_is_stored_in_clear(besieged: Besieged) -> None:
     """Numbers of persons and accounts were typed into every field; the protected ones keep them sealed."""
-    typed = re.compile("431199200801151998|9900000000000000123|11111111111111111X")
+    typed = re.compile("431199200801151998|9906600000000000123|11111111111111111X")
     with besieged.city.database.read() as db:
         for table in Base.metadata.sorted_tables:
             words = [column for column in table.c if isinstance(column.type, String | Text)]

@@ -76,11 +76,11 @@ class TestRegister:
         assert re.search(r'<option value="1" selected>', page)
 
     def test_a_student_is_registered_and_the_page_shows_it(self, desk: Browser, db: Session) -> None:
-        page = desk.post("/students/new", typed(phone="13812345678"), follow=True)
+        page = desk.post("/students/new", typed(phone="15412345678"), follow=True)
         assert "盘小妹 is registered." in page
         assert f"4311**********{NUMBER[-4:]}" in page
-        assert "138****5678" in page
-        for secret in (NUMBER, "13812345678"):
+        assert "154****5678" in page
+        for secret in (NUMBER, "15412345678"):
             assert secret not in page
 
     def test_every_mistake_is_named_at_once_and_nothing_is_lost(self, desk: Browser) -> None:
@@ -231,7 +231,7 @@ class TestChange:
                   "sex": student.sex, "ethnicity": "13", "left_behind": "0", "health": "1",
                   "disability": "0"}  # fmt: skip
         first.post(address, values | {"health": "3"})
-        page = second.post(address, values | {"disability": "4", "phone": "13812345678"}, status=409)
+        page = second.post(address, values | {"disability": "4", "phone": "15412345678"}, status=409)
         text = visible_text(page)
         assert "Changed meanwhile by somebody else" in text
         assert re.search(r"Health Chronic illness changed by [^*]+ Healthy or good", text)
@@ -252,27 +252,27 @@ class TestChange:
         values = {"version": "1", "document_type": "1", "name": student.name, "birth_date": str(student.birth_date),
                   "sex": student.sex, "ethnicity": "13", "left_behind": "0", "health": "1",
                   "disability": "0"}  # fmt: skip
-        first.post(base + "/change", values | {"phone": "13800001234", "address": "甲村一组"})
+        first.post(base + "/change", values | {"phone": "15400001234", "address": "甲村一组"})
         page = second.post(
-            base + "/change", values | {"phone": "13899991234", "address": "甲村二组"}, status=409
+            base + "/change", values | {"phone": "15499991234", "address": "甲村二组"}, status=409
         )
         text = visible_text(page)
         who = db.scalars(select(Person.name).join(Account).join(AuditEvent, AuditEvent.account_id == Account.id)
                          .where(AuditEvent.tag == Tag.STUDENT_CHANGED)).one()  # fmt: skip
         alike = "another value, alike only where it is masked"
         assert re.search(
-            rf"Phone 138\*+1234 changed by {who}, [^*]+ Show in a new window 138\*+1234 {alike}", text
+            rf"Phone 154\*+1234 changed by {who}, [^*]+ Show in a new window 154\*+1234 {alike}", text
         )
         assert re.search(rf"Address \*+ changed by {who}, [^*]+ Show in a new window \*+ {alike}", text)
         assert f"{base}/reveal?field=phone" in page
         # What the editor typed stays in the form; what is stored is shown for a reason only.
-        assert 'value="13899991234"' in page
-        assert "13800001234" not in page
+        assert 'value="15499991234"' in page
+        assert "15400001234" not in page
         shown = second.post(base + "/reveal", {"field": "phone", "purpose": "contact"}, status=200,
                             form_path=base + "/reveal?field=phone")  # fmt: skip
-        assert "13800001234" in shown
+        assert "15400001234" in shown
         # The same number with spaces in it is no difference.
-        page = second.post(base + "/change", values | {"phone": "138 0000 1234"}, status=409)
+        page = second.post(base + "/change", values | {"phone": "154 0000 1234"}, status=409)
         assert "Where the two versions differ" not in page
 
     def test_an_account_recorded_meanwhile_is_not_replaced_unseen(self, db: Session, visitor_of: Any) -> None:
@@ -283,14 +283,14 @@ class TestChange:
         seen = re.search(r'name="seen" value="([^"]+)"', second.get(address))
         assert seen
         values = {"holder": "student", "bank_name": "邮储银行", "since": today, "seen": seen.group(1)}
-        first.post(address, values | {"number": "6217995000000000017"})
-        other = values | {"number": "6217995000000010017"}
+        first.post(address, values | {"number": "9906600000000000017"})
+        other = values | {"number": "9906600000000010017"}
         page = second.post(address, other, status=409)
         text = visible_text(page)
         assert "Somebody else has recorded another account" in text
         assert "Changed meanwhile by somebody else" in text
         assert "You typed another number: ****0017. Show in a new window" in text
-        assert "6217995000000000017" not in page
+        assert "9906600000000000017" not in page
         now = re.search(r'name="seen" value="([^"]+)"', page)
         assert now
         assert now.group(1) != seen.group(1)
@@ -298,7 +298,7 @@ class TestChange:
         open_now = select(BankAccount.number).where(
             BankAccount.student_id == student.id, BankAccount.valid_to.is_(None)
         )
-        assert db.scalars(open_now).one() == "6217995000000010017"
+        assert db.scalars(open_now).one() == "9906600000000010017"
 
     def test_enrolment_level_category_account_and_guardian_by_form(
         self, db: Session, visitor_of: Any
@@ -315,7 +315,7 @@ class TestChange:
         office.post(base + "/hardship", {"category": "06", "since": today})
         office.post(base + "/hardship/06/end", {"until": today})
         office.post(base + "/account", {"holder": "student", "bank_name": "邮储银行", "since": today,
-                                        "number": "6217995000000000017"})  # fmt: skip
+                                        "number": "9906600000000000017"})  # fmt: skip
         office.post(base + "/guardians/new", {"name": "赵四", "relation": "61", "since": today})
         guardian = db.scalars(select(Guardian.public_id).where(Guardian.name == "赵四")).one()
         office.post(f"{base}/guardians/{guardian}/change", {"version": "1", "name": "赵五"})
@@ -331,7 +331,7 @@ class TestChange:
             "Enrolment changed",
         ):
             assert word in text
-        assert "6217995000000000017" not in office.text
+        assert "9906600000000000017" not in office.text
 
     def test_a_guardian_form_keeps_the_version_that_was_seen(self, db: Session, visitor_of: Any) -> None:
         student = create_student(db)

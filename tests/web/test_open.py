@@ -225,7 +225,7 @@ class TestClaiming:
             visitor.get(page, status=403)
 
 
-FORM = {"kind": "person", "name": "Bai Lu", "phone": "13812345678", "password": PASSWORD, "again": PASSWORD}
+FORM = {"kind": "person", "name": "Bai Lu", "phone": "15412345678", "password": PASSWORD, "again": PASSWORD}
 
 
 class TestSignUp:
@@ -238,7 +238,7 @@ class TestSignUp:
     def test_what_was_typed_is_kept_and_each_fault_named(self, db: Session, browser: Browser) -> None:
         text = browser.post(
             "/sponsor/new",
-            {"kind": "organisation", "name": "River Charity", "credit_code": CODE[:-1] + "5", "phone": "13812345678",
+            {"kind": "organisation", "name": "River Charity", "credit_code": CODE[:-1] + "5", "phone": "15412345678",
              "password": PASSWORD, "again": PASSWORD},
             status=422,
         )  # fmt: skip

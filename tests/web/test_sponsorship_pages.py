@@ -51,7 +51,7 @@ class TestOwnPages:
         child = db.get_one(Student, db.get_one(Place, agreement.place_id).student_id)
         visitor = own(db, visitor_of, agreement)
         text = visitor.get(f"/sponsorship/{agreement.public_id}")
-        for said in (grouped(agreement.payment_reference), "甲市慈善总会", "9900000000000000123", "¥600.00",
+        for said in (grouped(agreement.payment_reference), "甲市慈善总会", "9906600000000000123", "¥600.00",
                      agreement.desk_code, db.get_one(School, school.id).name, "0746-0000000"):  # fmt: skip
             assert said in text
         pages = ("", "/confirmation")

@@ -49,7 +49,7 @@ def test_the_order_says_head_and_lines_and_adds_up(db: Session, kind: str) -> No
     assert tuple(head) == ORDER_HEAD
     assert list(head.values())[:5] == [
         batch.number,
-        "9900000000000000123",
+        "9906600000000000123",
         "甲市慈善总会",
         "3",
         plain_yuan(batch.total_fen),

@@ -172,7 +172,7 @@ class TestPrepare:
         team = create_team(db)
         create_payable(db)
         other = create_payable(db)
-        second = create_receiving_account(db, holder="乙市慈善总会", number="9900000000000000456")
+        second = create_receiving_account(db, holder="乙市慈善总会", number="9906600000000000456")
         db.execute(
             update(Agreement)
             .where(Agreement.id.in_(select(Instalment.agreement_id).where(Instalment.id == other.source_id)))

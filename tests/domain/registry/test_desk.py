@@ -68,7 +68,7 @@ class TestRegister:
         mother = make_identity_number("432929", date(1985, 5, 6), 22)
         student = desk.register(
             db, actor,
-            filled(guardian_name="赵大娘", guardian_relation="52", guardian_number=mother, guardian_phone="13812345678",
+            filled(guardian_name="赵大娘", guardian_relation="52", guardian_number=mother, guardian_phone="15412345678",
                    account_holder="guardian", bank_name="农商行", account_number="6217 9950 0000 0000 01",
                    categories=["06", "15", "06"]),
         )  # fmt: skip
@@ -107,8 +107,8 @@ class TestRegister:
         ("values", "fields"),
         [
             ({"guardian_name": "赵大娘"}, {"guardian_relation"}),
-            ({"account_number": "6217995000000000017"}, {"account_holder", "bank_name"}),
-            ({"account_holder": "guardian", "bank_name": "行", "account_number": "62179950000"}, {"account_holder"}),
+            ({"account_number": "9906600000000000017"}, {"account_holder", "bank_name"}),
+            ({"account_holder": "guardian", "bank_name": "行", "account_number": "99066000000"}, {"account_holder"}),
             ({"grade": "G1"}, {"grade"}),
             ({"guardian_name": "甲", "guardian_relation": "51", "guardian_number": NUMBER}, {"guardian_number"}),
         ],

@@ -35,7 +35,7 @@ from tests.factories import (
 from tests.payouts import create_payable
 
 TODAY = clock.today()
-PHONE = "13812345678"
+PHONE = "15412345678"
 
 
 @dataclass
@@ -56,7 +56,7 @@ def shared(db: Session) -> Shared:
     there = create_student(
         db, school=create_school(db, authority=OTHER_COUNTY), level="severe", with_account=False
     )
-    guardian = create_guardian(db, there, name="盘大山", phone="13900000000")
+    guardian = create_guardian(db, there, name="盘大山", phone="15490000000")
     create_bank_account(db, there, holder_name=guardian.name, guardian_id=guardian.id)
     return Shared(
         here, there, guardian, actor_for(db, Role.SCHOOL_OFFICER, school=db.get_one(School, here.school_id))
@@ -77,7 +77,7 @@ def rename(db: Session, shared: Shared, actor: Actor, student: Student) -> None:
 
 def test_linking_keeps_the_phone_on_record(db: Session, shared: Shared) -> None:
     assert link(db, shared).id == shared.guardian.id
-    assert shared.guardian.phone == "13900000000"
+    assert shared.guardian.phone == "15490000000"
     assert family.kept_phone(db, shared.there, PHONE)
     assert not family.kept_phone(db, shared.there, None)
 
