@@ -45,6 +45,8 @@ AREAS: tuple[str, ...] = (
     "desk",
     "student",
     "student_changes",
+    "student_family",
+    "student_hardship",
     "jobs",
     "open",
     "sponsors",
@@ -66,10 +68,12 @@ AREAS: tuple[str, ...] = (
 RESOURCES: tuple[str, ...] = (
     "schema",
     "students",
+    "student_changes",
     "introductions",
     "claims",
     "disbursements",
     "payouts",
+    "payout_steps",
     "oversight",
     "events",
 )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
@@ -39,6 +40,12 @@ class Transition:
     guard: Guard | None = None
     needs_reason: bool = False
     danger: bool = False
+
+
+class ReasonForm(BaseModel):
+    """What is typed for a step that needs a reason; the step itself asks for one where it is empty."""
+
+    reason: Annotated[str, Field(max_length=400)] = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from app.access.permissions import Role
 from app.core import clock
 from app.core.actor import Actor
 from app.core.money import plain_yuan
-from app.payouts import batches, results
+from app.payouts import batches, resultfile, results
 from app.payouts.models import BatchState, Payable, PayoutBatch, PayoutLine
 from app.payouts.payables import find_payable
 from app.registry.models import Student
@@ -123,7 +123,7 @@ def bring(
     db: Session, actor: Actor, batch: PayoutBatch, content: bytes, name: str = "result.csv"
 ) -> results.Imported:
     """Read a result file of the bank and book it."""
-    return results.import_result(db, actor, batch, content, results.read_result(content), name=name)
+    return results.import_result(db, actor, batch, content, resultfile.read_result(content), name=name)
 
 
 def pay(db: Session, team: Team, batch: PayoutBatch) -> results.Imported:

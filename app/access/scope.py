@@ -12,11 +12,7 @@ from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from app.core.actor import Actor, ScopeKind
 from app.core.columns import BinaryText, Key
-
-
-def after_prefix(prefix: str) -> str:
-    """The end of the half-open range of all codes that begin with the prefix."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+from app.core.text import after_prefix
 
 
 class Placed:
@@ -71,4 +67,4 @@ def visible(actor: Actor, model: Any) -> Select[Any]:
     return select(model).where(scope_condition(actor, model))
 
 
-__all__ = ["Placed", "Sponsored", "after_prefix", "scope_condition", "visible"]
+__all__ = ["Placed", "Sponsored", "scope_condition", "visible"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Query
 from pydantic import Field
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.access.permissions import Permission
 from app.api.fields import Coded, Fen, PublicId, ReasonIn, path_id
 from app.api.replies import (
+    USUAL,
     Cursor,
     IfMatch,
     IfNoneMatch,
@@ -30,7 +33,7 @@ from app.api.routing import PREFIX, api_router, said
 from app.core.actor import Actor
 from app.core.i18n import _m
 from app.door.access import requires
-from app.door.idempotency import MoneyKey, OnceKey
+from app.door.idempotency import Key, MoneyKey, OnceKey
 from app.door.problems import free_text
 from app.door.sessions import Db, ReadDb
 from app.sponsorship import claims, introduction_lists, listing
@@ -146,7 +149,7 @@ def list_claims(
     state: Annotated[Annotated[str, Coded(ClaimState)], Query()] = ClaimState.CONFIRMED.value,
     sponsor: Annotated[str, Query(pattern="^[A-Za-z0-9_-]{22}$")] = "",
     introduction: Annotated[int | None, Query(ge=1, le=999_999)] = None,
-    limit: Limit = 50,
+    limit: Limit = USUAL,
     cursor: Cursor = None,
 ) -> Response:
     row, direction = place(cursor)
@@ -172,7 +175,7 @@ def list_claims(
     response_model=OwnClaimList,
 )
 def list_own_claims(
-    request: Request, actor: Claimant, db: ReadDb, limit: Limit = 50, cursor: Cursor = None
+    request: Request, actor: Claimant, db: ReadDb, limit: Limit = USUAL, cursor: Cursor = None
 ) -> Response:
     row, direction = place(cursor)
     page = listing.own_claims(db, actor.scope.sponsor_id or 0, cursor=row, direction=direction, size=limit)
@@ -226,6 +229,14 @@ def hold_place(actor: Claimant, key: OnceKey, body: HoldIn, db: Db) -> Response:
     return key.once(db, work)
 
 
+def _step(
+    key: Key, db: Session, actor: Actor, claim_id: str, if_match: str | None, verb: Callable[..., object],
+    **options: Any,
+) -> Response:  # fmt: skip
+    return act(key, db, lambda: claims.get_claim(db, actor, claim_id), lambda claim: claim_out(db, claim),
+               lambda claim: verb(db, actor, claim, **options), if_match)  # fmt: skip
+
+
 class ConfirmIn(In):
     hold_token: Annotated[str, Field(min_length=20, max_length=100)]
 
@@ -240,8 +251,7 @@ class ConfirmIn(In):
 def confirm_claim(
     actor: Claimant, claim_id: ClaimId, key: OnceKey, body: ConfirmIn, db: Db, if_match: IfMatch = None
 ) -> Response:
-    return act(key, db, lambda: claims.get_claim(db, actor, claim_id), lambda claim: claim_out(db, claim),
-               lambda claim: claims.confirm(db, actor, claim, body.hold_token), if_match)  # fmt: skip
+    return _step(key, db, actor, claim_id, if_match, claims.confirm, token=body.hold_token)
 
 
 @router.post(
@@ -254,8 +264,7 @@ def confirm_claim(
 def release_claim(
     actor: Claimant, claim_id: ClaimId, key: OnceKey, db: Db, if_match: IfMatch = None
 ) -> Response:
-    return act(key, db, lambda: claims.get_claim(db, actor, claim_id), lambda claim: claim_out(db, claim),
-               lambda claim: claims.release(db, actor, claim), if_match)  # fmt: skip
+    return _step(key, db, actor, claim_id, if_match, claims.release)
 
 
 @router.post(
@@ -268,8 +277,7 @@ def release_claim(
 def cancel_claim(
     actor: Claimant, claim_id: ClaimId, key: OnceKey, db: Db, if_match: IfMatch = None
 ) -> Response:
-    return act(key, db, lambda: claims.get_claim(db, actor, claim_id), lambda claim: claim_out(db, claim),
-               lambda claim: claims.cancel(db, actor, claim), if_match)  # fmt: skip
+    return _step(key, db, actor, claim_id, if_match, claims.cancel)
 
 
 # --- By the bureau --------------------------------------------------------------------------------------------
@@ -287,8 +295,7 @@ def cancel_claim(
 def approve_claim(
     actor: Decider, claim_id: ClaimId, key: MoneyKey, db: Db, if_match: IfMatch = None
 ) -> Response:
-    return act(key, db, lambda: claims.get_claim(db, actor, claim_id), lambda claim: claim_out(db, claim),
-               lambda claim: claims.approve(db, actor, claim), if_match)  # fmt: skip
+    return _step(key, db, actor, claim_id, if_match, claims.approve)
 
 
 @router.post(
@@ -302,8 +309,7 @@ def refuse_claim(
     actor: Decider, claim_id: ClaimId, key: OnceKey, body: ReasonIn, db: Db, if_match: IfMatch = None
 ) -> Response:
     reason = free_text("reason", body.reason)
-    return act(key, db, lambda: claims.get_claim(db, actor, claim_id), lambda claim: claim_out(db, claim),
-               lambda claim: claims.refuse(db, actor, claim, reason=reason), if_match)  # fmt: skip
+    return _step(key, db, actor, claim_id, if_match, claims.refuse, reason=reason)
 
 
 @router.post(
@@ -317,5 +323,4 @@ def end_claim(
     actor: Decider, claim_id: ClaimId, key: MoneyKey, body: ReasonIn, db: Db, if_match: IfMatch = None
 ) -> Response:
     reason = free_text("reason", body.reason)
-    return act(key, db, lambda: claims.get_claim(db, actor, claim_id), lambda claim: claim_out(db, claim),
-               lambda claim: claims.end(db, actor, claim, reason=reason), if_match)  # fmt: skip
+    return _step(key, db, actor, claim_id, if_match, claims.end, reason=reason)

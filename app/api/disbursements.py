@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 from fastapi import Query
 from pydantic import Field
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.access.permissions import Permission
 from app.api.fields import Attachment, Coded, Day, Fen, PublicId, ReasonIn, path_id
 from app.api.replies import (
+    USUAL,
     Cursor,
     IfMatch,
     IfNoneMatch,
@@ -159,7 +161,7 @@ def list_own_agreements(
     db: SnapshotDb,
     state: Annotated[Annotated[str, Coded(AgreementState)] | None, Query()] = None,
     introduction: Annotated[int | None, Query(ge=1, le=999_999)] = None,
-    limit: Limit = 50,
+    limit: Limit = USUAL,
     cursor: Cursor = None,
 ) -> Response:
     row, direction = place(cursor)
@@ -198,7 +200,7 @@ def list_disbursements(
     sponsor: Annotated[str, Query(pattern="^[A-Za-z0-9_-]{22}$")] = "",
     since: Annotated[Day | None, Query()] = None,
     until: Annotated[Day | None, Query()] = None,
-    limit: Limit = 50,
+    limit: Limit = USUAL,
     cursor: Cursor = None,
 ) -> Response:
     row, direction = place(cursor)
@@ -291,12 +293,19 @@ def log_disbursement(
     return key.once(db, work)
 
 
-def _decide(
-    key: Key, db: Any, actor: Actor, found: DirectDisbursement, verb: Callable[..., None], **options: Any
-) -> None:
-    """The school's word; its answer names the child."""
-    verb(db, actor, found, **options)
-    key.note_read(actor, _child(db, actor, found), what="disbursement")
+def _step(
+    key: Key, db: Session, actor: Actor, disbursement_id: str, if_match: str | None, verb: Callable[..., None],
+    *, names_child: bool = False, **options: Any,
+) -> Response:  # fmt: skip
+    """`names_child`: to the school the answer says whose money it is."""
+
+    def decide(found: DirectDisbursement) -> None:
+        verb(db, actor, found, **options)
+        if names_child:
+            key.note_read(actor, _child(db, actor, found), what="disbursement")
+
+    return act(key, db, lambda: disbursements.get_disbursement(db, actor, disbursement_id),
+               lambda found: disbursement_out(db, actor, found), decide, if_match)  # fmt: skip
 
 
 @router.post(
@@ -309,9 +318,7 @@ def _decide(
 def confirm_disbursement(
     actor: School, disbursement_id: DisbursementId, key: MoneyKey, db: Db, if_match: IfMatch = None
 ) -> Response:
-    return act(key, db, lambda: disbursements.get_disbursement(db, actor, disbursement_id),
-               lambda found: disbursement_out(db, actor, found),
-               lambda found: _decide(key, db, actor, found, disbursements.confirm), if_match)  # fmt: skip
+    return _step(key, db, actor, disbursement_id, if_match, disbursements.confirm, names_child=True)
 
 
 @router.post(
@@ -330,10 +337,8 @@ def dispute_disbursement(
     if_match: IfMatch = None,
 ) -> Response:
     reason = free_text("reason", body.reason)
-    return act(key, db, lambda: disbursements.get_disbursement(db, actor, disbursement_id),
-               lambda found: disbursement_out(db, actor, found),
-               lambda found: _decide(key, db, actor, found, disbursements.dispute, reason=reason),
-               if_match)  # fmt: skip
+    return _step(key, db, actor, disbursement_id, if_match, disbursements.dispute, names_child=True,
+                 reason=reason)  # fmt: skip
 
 
 @router.post(
@@ -346,9 +351,7 @@ def dispute_disbursement(
 def withdraw_disbursement(
     actor: Giver, disbursement_id: DisbursementId, key: MoneyKey, db: Db, if_match: IfMatch = None
 ) -> Response:
-    return act(key, db, lambda: disbursements.get_disbursement(db, actor, disbursement_id),
-               lambda found: disbursement_out(db, actor, found),
-               lambda found: disbursements.withdraw(db, actor, found), if_match)  # fmt: skip
+    return _step(key, db, actor, disbursement_id, if_match, disbursements.withdraw)
 
 
 @router.post(
@@ -367,7 +370,4 @@ def reverse_disbursement(
     if_match: IfMatch = None,
 ) -> Response:
     reason = free_text("reason", body.reason)
-    return act(key, db, lambda: disbursements.get_disbursement(db, actor, disbursement_id),
-               lambda found: disbursement_out(db, actor, found),
-               lambda found: disbursements.reverse_confirmation(db, actor, found, reason=reason),
-               if_match)  # fmt: skip
+    return _step(key, db, actor, disbursement_id, if_match, disbursements.reverse_confirmation, reason=reason)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from app.access.permissions import Permission
 from app.api.fields import Coded, Day
-from app.api.replies import IfNoneMatch, Limit, Out, many, must_know, one, place
+from app.api.replies import USUAL, IfNoneMatch, Limit, Out, many, must_know, one, place
 from app.api.routing import api_router, said
 from app.api.streaming import Export, FormatWish, ReasonWish
 from app.audit import Tag
@@ -92,7 +92,7 @@ def list_events(
     subject: Annotated[str, Query(pattern="^[!-~]{1,40}$")] = "",
     since: Annotated[Day | None, Query()] = None,
     until: Annotated[Day | None, Query()] = None,
-    limit: Limit = 50,
+    limit: Limit = USUAL,
     cursor: EventCursor = None,
     format: FormatWish = None,  # noqa: A002 - the parameter's own name
     reason: ReasonWish = None,

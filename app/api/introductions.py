@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.access.permissions import Permission
 from app.api.fields import Coded, Fen, PublicId, SchoolRef, path_id, school_ref
-from app.api.replies import Cursor, IfNoneMatch, Limit, Out, many, must_know, one, place
+from app.api.replies import USUAL, Cursor, IfNoneMatch, Limit, Out, many, must_know, one, place
 from app.api.routing import api_router, said
 from app.core.actor import Actor
 from app.core.codes import STAGES
@@ -159,7 +159,7 @@ def list_places(
     introduction_id: IntroductionId,
     db: ReadDb,
     state: Annotated[Annotated[str, Coded(PlaceState)] | None, Query()] = None,
-    limit: Limit = 50,
+    limit: Limit = USUAL,
     cursor: Cursor = None,
 ) -> Response:
     found = introductions.get_introduction(db, introduction_id)
@@ -195,7 +195,7 @@ def list_open_places(
     stage: Annotated[Annotated[str, Coded(STAGES)] | None, Query()] = None,
     authority: Annotated[str, Query(pattern="^[0-9]{4,12}$")] = "",
     need_fen: Annotated[int | None, Query(ge=1, le=100_000_000)] = None,
-    limit: Limit = 50,
+    limit: Limit = USUAL,
     cursor: Cursor = None,
 ) -> Response:
     row, direction = place(cursor)

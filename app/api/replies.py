@@ -22,7 +22,6 @@ from app.door.problems import CHECK
 
 JSON: Final = "application/json"
 ID: Final = r"^[A-Za-z0-9_-]{22}$"
-ETAG: Final = r'^"[A-Za-z0-9_-]{1,64}"$'
 MOST: Final = 200
 USUAL: Final = 50
 

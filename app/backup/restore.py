@@ -23,7 +23,7 @@ from app.access.installation import clock_offset
 from app.audit.outside import Note, Outside, read_note
 from app.audit.verify import public_key
 from app.backup.age import Damaged, Opening
-from app.backup.take import FORMAT, MANIFEST, SIGNATURE, signed_text
+from app.backup.take import FORMAT, MANIFEST, SIGNATURE, program_missing, signed_text
 from app.core import clock
 from app.core.crypto import CryptoProblem
 from app.core.errors import Conflict, DomainError, Invalid
@@ -88,13 +88,7 @@ def restore(
         if restored.report.passed:
             _put_in_place(staging, target)
     except ProgramMissing as missing:
-        raise Refused(
-            _m(
-                "%(program)s is not on this machine. Install the client programs of your PostgreSQL version, or name "
-                "their folder with --programs.",
-                program=str(missing),
-            )
-        ) from None
+        raise Refused(program_missing(missing)) from None
     except CopyFailed as failed:
         raise Refused(
             _m(

@@ -29,7 +29,7 @@ from app.audit.verify import Break, find_break
 from app.backup.age import Sealing, check_recipient
 from app.core import clock
 from app.core.errors import Conflict, DomainError, Unavailable
-from app.core.i18n import _m
+from app.core.i18n import Message, _m
 from app.db import Database
 from app.db.copy import CopyFailed, ProgramMissing, copied
 from app.files.models import StoredFile
@@ -65,6 +65,14 @@ class Source:
     """The folder of pg_dump."""
 
 
+def program_missing(missing: ProgramMissing) -> Message:
+    return _m(
+        "%(program)s is not on this machine. Install the client programs of your PostgreSQL version, or name "
+        "their folder with --programs.",
+        program=str(missing),
+    )
+
+
 def take(source: Source, target: Path, recipients: Sequence[str], seed: bytes) -> Taken:
     """Write the backup to a new file, which is there whole or not at all."""
     for recipient in recipients:
@@ -88,13 +96,7 @@ def take(source: Source, target: Path, recipients: Sequence[str], seed: bytes) -
                 raise
         _sync(target.parent)
     except ProgramMissing as missing:
-        raise NoBackup(
-            _m(
-                "%(program)s is not on this machine. Install the client programs of your PostgreSQL version, or name "
-                "their folder with --programs.",
-                program=str(missing),
-            )
-        ) from None
+        raise NoBackup(program_missing(missing)) from None
     except CopyFailed as failed:
         raise NoBackup(
             _m(

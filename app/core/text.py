@@ -202,3 +202,12 @@ def _query(text: str) -> NameQuery:
         return NameQuery(QueryKind.CODE, code)
     letters = "".join(c for c in latin(unicodedata.normalize("NFKC", text)) if c.isalpha())
     return NameQuery(QueryKind.LATIN, letters[: 10 * MAX_NAME]) if letters else NameQuery(QueryKind.EMPTY, "")
+
+
+def after_prefix(prefix: str) -> str:
+    """The end of the half-open range of all texts that begin with the prefix."""
+    last = ord(prefix[-1])
+    if last >= 0x10FFFF:
+        return prefix + chr(0x10FFFF)
+    # The range of surrogates holds no characters and cannot be stored.
+    return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)

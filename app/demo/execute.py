@@ -24,7 +24,7 @@ from app.demo.story import Step, Story
 from app.demo.vouchers import voucher
 from app.files.models import FileKind
 from app.files.store import store
-from app.payouts import batches, results, returns
+from app.payouts import batches, resultfile, results, returns
 from app.payouts.models import LineState, Payable, PayoutBatch, PayoutLine
 from app.registry.models import Student
 from app.sponsorship import (
@@ -283,7 +283,7 @@ class History:
             [(reference, fen, students.get(student, "0000")) for reference, fen, student in lines],
             clock.today(),
         )
-        rows = results.read_result(
+        rows = resultfile.read_result(
             content
         )  # the city is built by one process, so that nobody waits for the lock
         results.import_result(db, actor, batch, content, rows, name=f"{batch.number}-result.csv")

@@ -19,7 +19,6 @@ from app.core.i18n import _m
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 CSV = "text/csv; charset=utf-8"
-MAX_SHEET_ROWS: Final = 1_048_000
 
 
 class Kind(StrEnum):

@@ -17,7 +17,3 @@ class PrepareForm(BaseModel):
     lines: int
     total: int
     leave_out: list[str] = []
-
-
-class ReasonForm(BaseModel):
-    reason: str = Field("", max_length=400)

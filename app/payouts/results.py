@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from sqlalchemy import select, update
@@ -19,16 +18,14 @@ from app.access.permissions import Permission
 from app.audit import Tag, record
 from app.core import clock, crash
 from app.core.actor import Actor
-from app.core.errors import Conflict, Invalid
-from app.core.i18n import Message, _m
-from app.core.money import MoneyProblem, parse_yuan
-from app.exchange.reading import read_rows
+from app.core.errors import Conflict
+from app.core.i18n import _m
 from app.files.models import FileKind
 from app.files.store import store
 from app.ledger import Book
 from app.ledger.models import EntryKind
 from app.payouts.batches import post_line
-from app.payouts.codes import RESULT_COLUMNS, Verdict, verdict_of
+from app.payouts.codes import Verdict, verdict_of
 from app.payouts.models import (
     BatchState,
     LineState,
@@ -42,23 +39,11 @@ from app.payouts.models import (
     RowOutcome,
     Why,
 )
+from app.payouts.resultfile import BankRow, wrong_file
 from app.payouts.workflow import a_sender
 
-_HEAD_WITHIN = 40
 _SLICE = 500
 _TAKEN = frozenset({BatchState.RELEASED, BatchState.RECONCILED})
-
-
-@dataclass(frozen=True)
-class BankRow:
-    """One row of a result file as far as it could be read; `amount_fen` None: no amount can be read."""
-
-    row_no: int
-    reference: str
-    amount_fen: int | None
-    code: str
-    text: str
-    day: date | None
 
 
 @dataclass(frozen=True)
@@ -79,11 +64,6 @@ class Imported:
         return sum(
             self.counts.get(kind, 0) for kind in (RowOutcome.UNKNOWN, RowOutcome.MISMATCH, RowOutcome.PENDING)
         )
-
-
-def read_result(content: bytes, *, max_bytes: int | None = None) -> list[BankRow]:
-    """What a result file says. Reading takes a child process some time: do it before a transaction is open."""
-    return parse(read_rows(content, max_bytes=max_bytes))
 
 
 def import_result(
@@ -109,7 +89,7 @@ def import_result(
     _refuse_second(db, sha256)
     lines = _lines_of(db, rows)
     if not any(line.batch_id == batch.id for line, _ in lines.values()):
-        raise _wrong_file(
+        raise wrong_file(
             _m(
                 "No row of this file belongs to batch %(number)s. Choose the file of this batch.",
                 number=batch.number,
@@ -150,89 +130,6 @@ def import_result(
     )  # fmt: skip
     db.flush()  # the rows are there for whoever reads the batch in the same transaction
     return Imported(file, counts, late)
-
-
-# --- Reading ------------------------------------------------------------------------------------------------
-
-
-def parse(rows: Sequence[Sequence[str]]) -> list[BankRow]:
-    """The rows under the head. Title rows, totals and empty rows are passed over."""
-    at, columns = _head(rows)
-    found = []
-    for row_no, row in enumerate(rows[at + 1 :], at + 2):
-        cells = {name: _clean(row[place]) if place < len(row) else "" for name, place in columns.items()}
-        if not cells["code"] and not any(c.isdigit() for c in cells["reference"]):
-            continue
-        found.append(
-            BankRow(
-                row_no,
-                "".join(cells["reference"].upper().split()),
-                _amount(cells["amount"]),
-                _code(cells["code"]),
-                cells.get("text", ""),
-                _day(cells.get("day", "")),
-            )
-        )
-    if not found:
-        raise _wrong_file(_m("The file has no row below its head. Choose the bank's result file."))
-    return found
-
-
-def _head(rows: Sequence[Sequence[str]]) -> tuple[int, dict[str, int]]:
-    missing: set[str] = {"reference", "amount", "code"}
-    for at, row in enumerate(rows[:_HEAD_WITHIN]):
-        columns: dict[str, int] = {}
-        for place, cell in enumerate(row):
-            title = "".join(c for c in _clean(cell).lower() if c.isalnum())
-            for name, synonyms in RESULT_COLUMNS.items():
-                if title in synonyms:
-                    columns.setdefault(name, place)
-        lacking = {"reference", "amount", "code"} - columns.keys()
-        if not lacking:
-            return at, columns
-        if len(lacking) < len(missing):
-            missing = lacking
-    names = {"reference": _m("reference"), "amount": _m("amount"), "code": _m("result code")}
-    first = next(name for name in ("reference", "amount", "code") if name in missing)
-    raise _wrong_file(
-        _m(
-            "The column “%(column)s” was not found in the first %(n)s rows. "
-            "Choose the bank's result file, with its head.",
-            column=names[first],
-            n=_HEAD_WITHIN,
-        )
-    )
-
-
-def _clean(cell: str) -> str:
-    return unicodedata.normalize("NFKC", cell).strip().lstrip("'").strip()
-
-
-def _amount(text: str) -> int | None:
-    whole, point, decimals = text.partition(".")
-    if point and len(decimals) > 2 and not decimals[2:].strip("0"):
-        text = f"{whole}.{decimals[:2]}"  # some banks write 1250.0000
-    try:
-        return parse_yuan(text)
-    except MoneyProblem:
-        return None
-
-
-def _code(text: str) -> str:
-    """Spreadsheets make 0 of 0000."""
-    return text.zfill(4) if text.isascii() and text.isdigit() and len(text) < 4 else text
-
-
-def _day(text: str) -> date | None:
-    for form in ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d"):
-        try:
-            return datetime.strptime(text[:10], form).date()  # noqa: DTZ007 - a date has no zone
-        except ValueError:
-            continue
-    return None
-
-
-# --- Booking ------------------------------------------------------------------------------------------------
 
 
 def _refuse_second(db: Session, sha256: bytes) -> None:
@@ -437,7 +334,3 @@ class _Import:
             self.db, self.actor, tag, subject=("payout_line", line.public_id),
             new={"reference": line.reference, "code": row.code, "amount_fen": line.amount_fen},
         )  # fmt: skip
-
-
-def _wrong_file(sentence: Message) -> Invalid:
-    return Invalid(sentence, fields={"file": sentence})

@@ -24,7 +24,7 @@ from app.core.errors import Invalid
 from app.core.i18n import Message, _m
 from app.core.identity import DocumentType, check_identity_number, check_student_number
 from app.core.problem import Problem
-from app.core.text import QueryKind, pinyin_query
+from app.core.text import QueryKind, after_prefix, pinyin_query
 from app.registry.models import NameSuffix, Student
 
 MAX_QUERY: Final = 100
@@ -64,17 +64,8 @@ def unsearchable(text: str) -> Message | None:
     return None
 
 
-def after(prefix: str) -> str:
-    """The end of the half-open range of all texts that begin with the prefix."""
-    last = ord(prefix[-1])
-    if last >= 0x10FFFF:
-        return prefix + chr(0x10FFFF)
-    # The range of surrogates holds no characters and cannot be stored.
-    return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)
-
-
 def _begins(column: Any, prefix: str) -> ColumnElement[bool]:
-    return and_(column >= prefix, column < after(prefix))
+    return and_(column >= prefix, column < after_prefix(prefix))
 
 
 def name_condition(text: str) -> ColumnElement[bool]:

@@ -23,7 +23,16 @@ from app.ledger.models import EntryKind
 from app.payouts.payables import add_payable
 from app.registry.models import Student
 from app.sponsorship.agreements import hold_active
-from app.sponsorship.models import Agreement, AgreementState, Allocation, Instalment, Place, Remittance, Way
+from app.sponsorship.models import (
+    Agreement,
+    AgreementState,
+    Allocation,
+    Instalment,
+    Place,
+    Remittance,
+    Way,
+    can_spare,
+)
 
 
 class Proposal(NamedTuple):
@@ -159,11 +168,7 @@ def _take(db: Session, remittance: Remittance, amount_fen: int) -> int:
     """Use part of what is left of a remittance; the sum allocated afterwards."""
     used = db.scalar(
         update(Remittance)
-        .where(
-            Remittance.id == remittance.id,
-            Remittance.reversed_on.is_(None),
-            Remittance.amount_fen - Remittance.allocated_fen - Remittance.refunded_fen >= amount_fen,
-        )
+        .where(Remittance.id == remittance.id, can_spare(amount_fen))
         .values(allocated_fen=Remittance.allocated_fen + amount_fen)
         .returning(Remittance.allocated_fen)
         .execution_options(synchronize_session=False)

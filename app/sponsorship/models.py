@@ -14,6 +14,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     UniqueConstraint,
+    and_,
     exists,
     text,
 )
@@ -342,6 +343,12 @@ class Deallocation(Base):
     deallocated_on: Mapped[day]
     recorded_at: Mapped[moment_now]
     recorded_by: Mapped[int | None] = mapped_column(Key, ForeignKey("person.id", ondelete="RESTRICT"))
+
+
+def can_spare(amount_fen: int) -> ColumnElement[bool]:
+    """Remittances of which so much is neither allocated nor refunded, and that nobody reversed."""
+    left = Remittance.amount_fen - Remittance.allocated_fen - Remittance.refunded_fen
+    return and_(Remittance.reversed_on.is_(None), left >= amount_fen)
 
 
 def stands(by: date | None = None) -> ColumnElement[bool]:

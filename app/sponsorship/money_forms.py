@@ -37,7 +37,3 @@ class LogForm(BaseModel):
     handed_on: date
     amount: Fen
     note: Annotated[str, Field(max_length=400)] = ""
-
-
-class ReasonForm(BaseModel):
-    reason: Annotated[str, Field(max_length=400)] = ""

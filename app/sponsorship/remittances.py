@@ -20,7 +20,7 @@ from app.core.i18n import Message, _m
 from app.core.money import format_yuan
 from app.ledger import Book, Dimensions, Leg, post, reverse
 from app.ledger.models import Entry, EntryKind
-from app.sponsorship.models import Agreement, Remittance, Sponsor, SponsorState
+from app.sponsorship.models import Agreement, Remittance, Sponsor, SponsorState, can_spare
 from app.sponsorship.references import references_in
 
 _EARLIEST = date(2000, 1, 1)
@@ -168,11 +168,7 @@ def refund(db: Session, actor: Actor, remittance: Remittance, amount_fen: int, *
         raise Invalid(_m("Some fields need another look. What you typed is kept."), fields=wrong)
     refunded = db.scalar(
         update(Remittance)
-        .where(
-            Remittance.id == remittance.id,
-            Remittance.reversed_on.is_(None),
-            Remittance.amount_fen - Remittance.allocated_fen - Remittance.refunded_fen >= amount_fen,
-        )
+        .where(Remittance.id == remittance.id, can_spare(amount_fen))
         .values(refunded_fen=Remittance.refunded_fen + amount_fen)
         .returning(Remittance.refunded_fen)
         .execution_options(synchronize_session=False)

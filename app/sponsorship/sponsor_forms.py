@@ -41,10 +41,6 @@ class ComposeForm(BaseModel):
     title: Name
 
 
-class ReasonForm(BaseModel):
-    reason: str = Field("", max_length=400)
-
-
 class NominateForm(BaseModel):
     student: list[str] = Field(default_factory=list, max_length=200)
     shares: int = Field(1, ge=1, le=10)

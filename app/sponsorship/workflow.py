@@ -207,5 +207,3 @@ CLAIM: Final = Workflow(
         ),
     ),
 )  # fmt: skip
-
-WORKFLOWS: Final = (INTRODUCTION, PLACE, SPONSOR, CLAIM)

@@ -26,11 +26,11 @@ from app.sponsorship import (
     remittance_lists,
 )
 from app.sponsorship.models import Agreement, Claim, Instalment, Sponsor
-from app.sponsorship.money_forms import ReasonForm
 from app.sponsorship.references import grouped
 from app.web import addresses, money_words
 from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
+from app.workflow import ReasonForm
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Actor, requires(Permission.AGREEMENTS_READ)]

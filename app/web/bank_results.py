@@ -17,13 +17,13 @@ from app.core.i18n import Message, _m, _mn
 from app.door.access import requires
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
-from app.payouts import aside, batches, queries, results
+from app.payouts import aside, batches, queries, resultfile, results
 from app.payouts.codes import BANK_CODES
-from app.payouts.forms import ReasonForm
 from app.payouts.models import BatchState
 from app.payouts.workflow import LINE_STATES, a_sender
 from app.web.payout_words import OUTCOMES, why_aside
 from app.web.render import flash, page, redirect
+from app.workflow import ReasonForm
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Actor, requires(Permission.PAYOUTS_READ)]
@@ -66,7 +66,7 @@ def take_results(request: Request, actor: Finance, batch: str, form: Form, db: D
     largest = request.app.state.settings.upload_mb * 1024 * 1024
     content = upload.file.read(largest + 1)
     # Before the first use of `db`: other writers need not wait for it.
-    rows = results.read_result(content, max_bytes=largest)
+    rows = resultfile.read_result(content, max_bytes=largest)
     found = batches.get_batch(db, actor, batch)
     name = (upload.filename or "result")[-200:]
     imported = results.import_result(db, actor, found, content, rows, name=name)

@@ -24,11 +24,12 @@ from app.sponsorship import agreements, claims, deallocations, introduction_list
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import ClaimState, Sponsor
 from app.sponsorship.schedule import share_of
-from app.sponsorship.sponsor_forms import DecideForm, ReasonForm
+from app.sponsorship.sponsor_forms import DecideForm
 from app.sponsorship.workflow import CLAIM
 from app.web.money_words import ended
 from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
+from app.workflow import ReasonForm
 
 router = APIRouter(include_in_schema=False)
 Decider = Annotated[Actor, requires(Permission.CLAIMS_DECIDE)]

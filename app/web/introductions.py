@@ -23,10 +23,11 @@ from app.registry import places
 from app.sponsorship import introduction_lists, introductions, nominations, safety
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import IntroductionState, PlaceState
-from app.sponsorship.sponsor_forms import ComposeForm, NominateForm, ReasonForm
+from app.sponsorship.sponsor_forms import ComposeForm, NominateForm
 from app.sponsorship.workflow import INTRODUCTION, PLACE
 from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
+from app.workflow import ReasonForm
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Actor, requires(Permission.INTRODUCTIONS_READ)]

@@ -32,7 +32,7 @@ from app.payouts import (
     queries,
 )
 from app.payouts.codes import BANK_CODES
-from app.payouts.forms import PrepareForm, ReasonForm
+from app.payouts.forms import PrepareForm
 from app.payouts.models import BatchState, LineState, Payable, PayoutBatch, PayoutFileKind, PayoutLine
 from app.payouts.payables import Selection
 from app.payouts.workflow import BATCH, LINE_STATES, a_sender
@@ -40,6 +40,7 @@ from app.registry.places import list_authorities
 from app.web.narrowing import Narrowing, narrowing, place_in_list
 from app.web.payout_words import CHANGES, FILE_KINDS, why_aside
 from app.web.render import page, redirect
+from app.workflow import ReasonForm
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Actor, requires(Permission.PAYOUTS_READ)]

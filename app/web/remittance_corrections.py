@@ -20,10 +20,11 @@ from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
 from app.sponsorship import deallocations, remittances
 from app.sponsorship.models import Agreement, Allocation, Instalment, Remittance, Sponsor
-from app.sponsorship.money_forms import ReasonForm, RefundForm
+from app.sponsorship.money_forms import RefundForm
 from app.web import addresses
 from app.web.money_words import taken_back
 from app.web.render import page, redirect
+from app.workflow import ReasonForm
 
 router = APIRouter(include_in_schema=False)
 Finance = Annotated[Actor, requires(Permission.REMITTANCES_RECORD)]

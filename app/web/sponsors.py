@@ -26,10 +26,11 @@ from app.door.forms import Form, Submitted, blank, done
 from app.door.sessions import Db, ReadDb
 from app.sponsorship import introduction_lists, sponsors
 from app.sponsorship.models import Sponsor, SponsorKind, SponsorState
-from app.sponsorship.sponsor_forms import ReasonForm, SignUpForm, StaffForm
+from app.sponsorship.sponsor_forms import SignUpForm, StaffForm
 from app.sponsorship.workflow import SPONSOR
 from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
+from app.workflow import ReasonForm
 
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Actor, requires(Permission.SPONSORS_READ)]

@@ -21,7 +21,7 @@ from app.core.i18n import _m
 from app.core.money import plain_yuan
 from app.db import Database
 from app.main import create_app
-from app.payouts import results
+from app.payouts import resultfile
 from app.payouts.models import BatchState, PayoutBatch, PayoutFile, PayoutLine
 from app.registry.models import Student
 from tests.client import Browser, visible_text
@@ -409,7 +409,7 @@ class TestResults:
             account = create_account(db, Role.FINANCE)
             db.flush()
             db.expunge(account)
-        read, written = results.read_rows, threading.Event()
+        read, written = resultfile.read_rows, threading.Event()
 
         def write() -> None:
             with fresh_database.write() as db:
@@ -421,7 +421,7 @@ class TestResults:
             assert written.wait(5), "another writer had to wait for the file to be read"
             return read(content, **limits)
 
-        monkeypatch.setattr(results, "read_rows", slow)
+        monkeypatch.setattr(resultfile, "read_rows", slow)
         finance = Browser(application, settings).sign_in_as(fresh_database, account)
         assert "1 paid" in finance.post(path, files={"file": ("r.csv", content)}, follow=True)
 

@@ -17,7 +17,7 @@ from app.core import clock
 from app.core.errors import Conflict, Invalid, NotPermitted
 from app.core.money import plain_yuan
 from app.ledger.models import Posting
-from app.payouts import batches, results, returns
+from app.payouts import batches, resultfile, returns
 from app.payouts.codes import BANK_CODES, ReturnClass, Verdict, class_of, verdict_of
 from app.payouts.models import BatchState, LineState, Payable, PayoutFile, ResultRow
 from tests.domain.payouts.test_batches import assert_sound, book, said
@@ -224,7 +224,7 @@ class TestForms:
                 ["1", "0", line.reference.lower(), f"￥{plain_yuan(line.amount_fen)}00", "", "20200101"]
             )
             content = f"{head}\n{row}\n".encode(encoding)
-            assert [found.day for found in results.read_result(content)] == [date(2020, 1, 1)]
+            assert [found.day for found in resultfile.read_result(content)] == [date(2020, 1, 1)]
             assert take(db, team, batch, content) == {"paid": 1}
         # The bank's day lies before the release, and the books keep their order.
         assert {line.paid_on for line in lines_of(db, batch)} == {clock.today()}
