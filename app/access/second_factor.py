@@ -17,7 +17,7 @@ from passlib.totp import TOTP
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from app.access import passwords, sessions, throttle
+from app.access import passwords, sessions, throttle, tokens
 from app.access.models import Account, RecoveryCode, SecondFactor
 from app.access.permissions import Permission, Role
 from app.access.throttle import Purpose
@@ -193,7 +193,8 @@ def switch_off(database: Database, db: Session, actor: Actor, *, password: str, 
 
 
 def reset(db: Session, actor: Actor, account: Account) -> None:
-    """Phone and recovery codes are lost: an administrator takes the second factor away, never their own."""
+    """Phone and recovery codes are lost: an administrator takes the second factor away, never their own.
+    Whoever has the phone may also have got at the account: its sessions and its programs' tokens end."""
     if actor is not SYSTEM:
         actor.require(Permission.ACCOUNTS_MANAGE)
     if account.id == actor.account_id:
@@ -203,6 +204,7 @@ def reset(db: Session, actor: Actor, account: Account) -> None:
     if not _remove(db, account.id):
         raise Conflict(_m("This account has no second factor any more. Load the page again."))
     sessions.end_sessions_of(db, account.id)
+    tokens.revoke_all(db, actor, account)
     throttle.succeeded(db, Purpose.SECOND_FACTOR, str(account.id))
     record(db, actor, Tag.SECOND_FACTOR_RESET, subject=("account", account.public_id))
 

@@ -16,7 +16,7 @@ import segno
 from sqlalchemy import select, text, update
 from typer.testing import CliRunner
 
-from app.access import accounts, passwords, second_factor, sessions, sign_in, step_up, throttle
+from app.access import accounts, passwords, second_factor, sessions, sign_in, step_up, throttle, tokens
 from app.access.models import Account, AccountState, LoginSession, RecoveryCode, SecondFactor, Throttle
 from app.access.permissions import Role
 from app.access.sessions import Limits, actor_of_account_id
@@ -359,11 +359,16 @@ class TestEnding:
         enrol(database, account)
         half = _half(database, account)
         with database.write() as db:
+            _, token = tokens.make_token(
+                db, _actor(database, account), name="nightly", last_day=clock.today(), read_only=True
+            )
+        with database.write() as db:
             second_factor.reset(db, _actor(database, boss), db.get_one(Account, account.id))
         with database.read() as db:
             assert (
                 db.scalar(select(LoginSession.ended_at).where(LoginSession.id == half.session_id)) is not None
             )
+            assert tokens.find_actor(db, token) is None
         assert not _log_in(database, account).awaits_code
         assert "access.second-factor.reset" in _tags(database)
         with pytest.raises(Conflict), database.write() as db:
