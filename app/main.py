@@ -32,8 +32,11 @@ from app.sponsorship import student_instalments, student_money
 from app.web import health, render, static_files
 from app.web.errors import draw
 
-# One router per area; an area is a module of app.web with `router`.
+# One router per area; an area is a module of app.web with `router`. Addresses are compared in this order, so those
+# asked for most come first.
 AREAS: tuple[str, ...] = (
+    "students",
+    "student",
     "home",
     "login",
     "second_factor",
@@ -41,9 +44,7 @@ AREAS: tuple[str, ...] = (
     "tokens",
     "reference",
     "accounts",
-    "students",
     "desk",
-    "student",
     "student_changes",
     "student_family",
     "student_hardship",
