@@ -17,7 +17,7 @@ from app.access.permissions import Role
 from app.audit.models import AuditEvent
 from app.core.actor import ScopeKind
 from app.jobs.models import Job
-from app.ledger.models import Entry
+from app.ledger.models import Entry, Posting
 from app.payouts.models import PayoutBatch, PayoutFile, PayoutFileKind, PayoutLine, ResultRow, RowOutcome
 from app.registry.models import Authority, Guardian, Guardianship, HardshipFact, School, Student
 from app.sponsorship.models import (
@@ -149,7 +149,6 @@ def _everybodys() -> dict[tuple[str, ...], Select[Any]]:
 def _citys() -> dict[tuple[str, ...], Select[Any]]:
     aside = (RowOutcome.UNKNOWN, RowOutcome.MISMATCH, RowOutcome.PENDING)
     return {
-        ("entry",): select(Entry.public_id),
         ("event",): select(AuditEvent.seq),
         ("batch", "file"): select(PayoutBatch.public_id, PayoutFile.public_id).join(
             PayoutFile, PayoutFile.batch_id == PayoutBatch.id
@@ -200,7 +199,9 @@ def people(city: DemoCity) -> World:
         for asker in world.askers:
             db.add(Job(account_id=asker.account.id, **_idle_job(asker)))
         # A row that belongs to no line, in a file of the bank: nobody has looked at it yet.
-        file = db.scalars(select(PayoutFile).where(PayoutFile.kind == PayoutFileKind.RESULT)).first()
+        file = db.scalars(
+            select(PayoutFile).where(PayoutFile.kind == PayoutFileKind.RESULT).order_by(PayoutFile.id)
+        ).first()
         assert file is not None
         db.add(
             ResultRow(payout_file_id=file.id, row_no=9_001, reference="X", outcome=RowOutcome.UNKNOWN.value)
@@ -212,27 +213,45 @@ def read_records(city: DemoCity, world: World) -> None:
     """Every record that an address could name, with its place."""
     with city.database.read() as db:
         for kinds, statement in _selects().items():
-            world.targets[kinds] = [_target(row) for row in db.execute(statement)]
+            world.targets[kinds] = [_target(row) for row in db.execute(_in_order(statement))]
         for kinds, statement in _everybodys().items():
             world.targets[kinds] = [
-                Target(tuple(map(str, row)), everybodys=True) for row in db.execute(statement.limit(400))
+                Target(tuple(map(str, row)), everybodys=True)
+                for row in db.execute(_in_order(statement).limit(400))
             ]
         for kinds, statement in _citys().items():
             world.targets[kinds] = [
-                Target(tuple(map(str, row)), citys=True) for row in db.execute(statement.limit(400))
+                Target(tuple(map(str, row)), citys=True)
+                for row in db.execute(_in_order(statement).limit(400))
             ]
         lines = _places_of_batches(db)
         world.targets["batch",] = [
             Target((public_id,), places=lines.get(key, frozenset()))
-            for public_id, key in db.execute(select(PayoutBatch.public_id, PayoutBatch.id))
+            for public_id, key in db.execute(
+                select(PayoutBatch.public_id, PayoutBatch.id).order_by(PayoutBatch.id)
+            )
         ]
         # Oversight tells of an introduction by its places: where none is one's own, there is nothing to tell.
         held = _places_of_introductions(db)
         world.targets["overseen",] = [
             Target((public_id,), places=held.get(key, frozenset()))
-            for public_id, key in db.execute(select(Introduction.public_id, Introduction.id))
+            for public_id, key in db.execute(
+                select(Introduction.public_id, Introduction.id).order_by(Introduction.id)
+            )
+        ]
+        # An entry is seen whole by whoever may see one of its postings.
+        posted = _places_of_entries(db)
+        world.targets["entry",] = [
+            Target((public_id,), places=posted.get(key, frozenset()))
+            for public_id, key in db.execute(select(Entry.public_id, Entry.id).order_by(Entry.id))
         ]
         world.counties = dict(db.execute(select(School.id, School.authority_code)).all())
+
+
+def _in_order(statement: Select[Any]) -> Select[Any]:
+    """As they were recorded: without an order, which records a sample holds would be a matter of luck."""
+    named = (column["entity"] for column in statement.column_descriptions if column["entity"] is not None)
+    return statement.order_by(*(entity.__mapper__.primary_key[0] for entity in dict.fromkeys(named)))
 
 
 def _idle_job(asker: Asker) -> dict[str, Any]:
@@ -250,6 +269,17 @@ def _places_of_batches(db: Session) -> dict[int, frozenset[tuple[str, int]]]:
 
 def _places_of_introductions(db: Session) -> dict[int, frozenset[tuple[str, int]]]:
     return _collected(db, select(Place.introduction_id, Place.authority_code, Place.school_id))
+
+
+def _places_of_entries(db: Session) -> dict[int, frozenset[tuple[str, int]]]:
+    statement = (
+        select(Posting.entry_id, Place.authority_code, Place.school_id)
+        .join(Instalment, Instalment.id == Posting.instalment_id)
+        .join(Agreement, Agreement.id == Instalment.agreement_id)
+        .join(Claim, Claim.id == Agreement.claim_id)
+        .join(Place, Place.id == Claim.place_id)
+    )
+    return _collected(db, statement)
 
 
 def _collected(db: Session, statement: Select[Any]) -> dict[int, frozenset[tuple[str, int]]]:
@@ -280,7 +310,9 @@ def _askers(db: Session) -> Iterable[Asker]:
     schools = {"home": home, "beside": beside, "far": far}
     counties = {"home": home.authority_code, "far": county_codes[0], "farther": county_codes[1]}
     sponsors = db.scalars(
-        select(Agreement.sponsor_id).group_by(Agreement.sponsor_id).order_by(func.count().desc())
+        select(Agreement.sponsor_id)
+        .group_by(Agreement.sponsor_id)
+        .order_by(func.count().desc(), Agreement.sponsor_id)
     ).all()[:2]
 
     def asker(role: Role, where: str, kind: ScopeKind, **place: Any) -> Asker:
