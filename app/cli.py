@@ -20,14 +20,23 @@ from app.audit import models as audit
 from app.cli_account import account_app
 from app.cli_audit import audit_app, kept_outside
 from app.cli_backup import backup_app, restore
-from app.config import SettingsProblem, fresh_keys, load_settings
+from app.cli_import import import_app
+from app.config import SettingsProblem, fresh_keys, load_settings, unknown_settings
 from app.db import grant_application
 from app.db import migrate as migrate_database
 from app.ledger import models as ledger
 from app.payouts import models as payouts
 from app.registry import models as registry
 from app.sponsorship import models as sponsorship
-from app.start import AWAY, NOT_MIGRATED, CannotStart, check, database_problems, installation
+from app.start import (
+    AWAY,
+    NOT_MIGRATED,
+    CannotStart,
+    check,
+    database_problems,
+    installation,
+    setting_problems,
+)
 
 
 class _InSentences(TyperGroup):
@@ -79,6 +88,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(account_app, name="account")
 app.add_typer(audit_app, name="audit")
 app.add_typer(backup_app, name="backup")
+app.add_typer(import_app, name="import")
 
 
 @app.command()
@@ -99,11 +109,20 @@ def migrate() -> None:
     typer.echo("The database is at the newest schema.")
 
 
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="port to serve on; 0: any that is free")]
+
+
+def _warn_of_unknown_settings() -> None:
+    for sentence in unknown_settings(os.environ):
+        typer.echo(sentence, err=True)
+
+
 @app.command()
-def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True) -> None:
+def serve(host: str = "127.0.0.1", port: Port = 8000, worker: bool = True) -> None:
     """Serve the pages, with a worker for long jobs beside (unless --no-worker)."""
     from app.serve import run
 
+    _warn_of_unknown_settings()
     run(load_settings(), host=host, port=port, with_worker=worker, say=typer.echo)
 
 
@@ -116,7 +135,7 @@ def demo(
             formats=["%Y-%m-%d"], help="the day on which the demo's clock begins; not in the future"
         ),
     ] = None,
-    port: Annotated[int, typer.Option(help="port to serve on")] = 8000,
+    port: Port = 8000,
     prepare_only: Annotated[bool, typer.Option("--prepare-only", help="build, and do not serve")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="first remove a demo that is there")] = False,
 ) -> None:
@@ -126,6 +145,7 @@ def demo(
     from app.demo.progress import to_terminal
     from app.serve import run
 
+    _warn_of_unknown_settings()
     # The processes that are started beside this one live in the same demo.
     os.environ["ZHUXUE_MODE"] = "demo"
     try:
@@ -148,7 +168,7 @@ def demo(
         typer.echo(f"  {login.name:<10} {login.password:<16} {login.role.value.replace('_', ' ')}")
     if prepare_only:
         return
-    run(settings, host="127.0.0.1", port=port, with_worker=True, say=typer.echo)
+    run(settings, host="127.0.0.1", port=port, with_worker=True, say=typer.echo, another_port=True)
 
 
 @app.command("worker")
@@ -157,6 +177,7 @@ def work() -> None:
     from app.serve import run_worker
 
     settings = load_settings()
+    _warn_of_unknown_settings()
     check(settings)
     run_worker(settings)
 
@@ -205,10 +226,14 @@ def _refuse(sentences: list[str]) -> NoReturn:
 
 @config_app.command("check")
 def config_check(host: str = "127.0.0.1") -> None:
-    """Print what keeps this installation from starting; exit 1 if anything does."""
+    """Print what keeps this installation from starting, and settings that are unknown; exit 1 if there is anything."""
     settings = load_settings()
     of_database = database_problems(settings)
-    problems = [*settings.problems(host=host), *(one for one in of_database if one != NOT_MIGRATED)]
+    problems = [
+        *unknown_settings(os.environ),
+        *setting_problems(settings, host=host),
+        *(one for one in of_database if one != NOT_MIGRATED),
+    ]
     for problem in problems:
         typer.echo(problem)
     if problems:

@@ -23,7 +23,7 @@ from app.registry.models import Authority, School
 from app.sponsorship.models import Sponsor
 from app.start import installation
 
-account_app = typer.Typer(no_args_is_help=True, help="Accounts: make, list, disable.")
+account_app = typer.Typer(no_args_is_help=True, help="Accounts: make, list, disable, enable.")
 
 
 @contextmanager
@@ -97,6 +97,9 @@ def list_all(
 def disable(
     login: Annotated[str, typer.Argument(help="log-in name")],
     reason: Annotated[str, typer.Option(help="for the audit log")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="also the last administrator who can log in")
+    ] = False,
 ) -> None:
     """End an account's sessions and refuse its log-ins from now on; nothing is deleted."""
     with _transaction() as db:
@@ -105,8 +108,26 @@ def disable(
             _refuse(f"There is no account {login}.")
         if account.state != AccountState.ACTIVE:
             _refuse(f"Account {login} is disabled already.")
+        if not force and queries.is_last_administrator(db, account):
+            _refuse(
+                f"{login} is the only administrator who can log in. Make another one first, or add --force and let "
+                "nobody manage accounts on the pages."
+            )
         accounts.disable_account(db, SYSTEM, account, reason=reason)
     typer.echo(f"Account {login} is disabled.")
+
+
+@account_app.command("enable")
+def enable(login: Annotated[str, typer.Argument(help="log-in name")]) -> None:
+    """Let an account that was disabled log in again, with the password that it had."""
+    with _transaction() as db:
+        account = queries.find_account(db, login)
+        if account is None:
+            _refuse(f"There is no account {login}.")
+        if account.state == AccountState.ACTIVE:
+            _refuse(f"Account {login} is not disabled.")
+        accounts.enable_account(db, SYSTEM, account)
+    typer.echo(f"Account {login} can log in again.")
 
 
 @account_app.command("reset-second-factor")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 import functools
 import hashlib
 import hmac
@@ -13,7 +14,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,20 @@ class Settings(BaseSettings):
                 found.append("ZHUXUE_PUBLIC_URL must be the https:// address that people use")
             if not self.secure_cookies:
                 found.append("ZHUXUE_SECURE_COOKIES cannot be off in production")
+            found.extend(self._open_ways_to_the_database())
         return found
+
+    def _open_ways_to_the_database(self) -> list[str]:
+        """A password and every child's name travel to a database on another machine: encrypted, to the right one."""
+        return [
+            f"{name} leads to another machine: add ?sslmode=verify-full&sslrootcert=FILE, so that what is sent is "
+            "encrypted and the server proves who it is"
+            for name, value in (
+                ("ZHUXUE_DATABASE_URL", self.database_url),
+                ("ZHUXUE_OWNER_DATABASE_URL", self.owner_database_url),
+            )
+            if value and _is_address(value) and not _is_safe_way(value)
+        ]
 
     def key_problems(self) -> list[str]:
         """What is wrong with the keys; in production also that they are a demo's."""
@@ -205,6 +219,26 @@ def _is_address(url: str) -> bool:
     if parts.drivername in ("sqlite", "sqlite+pysqlite"):
         return parts.database not in (None, "", ":memory:")
     return parts.drivername in ("postgresql", "postgresql+psycopg")
+
+
+def _is_safe_way(url: str) -> bool:
+    """A file, a socket, this machine, a container beside this one (a name without a dot), or TLS that is verified."""
+    parts = make_url(url)
+    if not parts.drivername.startswith("postgresql"):
+        return True
+    hosts = [parts.host or ""]
+    for name in ("host", "hostaddr"):
+        asked = parts.query.get(name, ())
+        hosts += [asked] if isinstance(asked, str) else asked
+    if parts.query.get("sslmode") == "verify-full":
+        return True
+    return all(_is_near(host) for entry in hosts for host in entry.split(","))
+
+
+def _is_near(host: str) -> bool:
+    if not host or host.startswith("/"):
+        return True
+    return _is_loopback(host) or not set(host) & {".", ":"}
 
 
 def _key(name: str, value: str) -> bytes:
@@ -281,6 +315,27 @@ def read_settings(**overrides: Any) -> Settings:
         raise SettingsProblem(
             "\n".join(_sentence(str(one["loc"][0]), one["msg"]) for one in error.errors())
         ) from None
+
+
+_PREFIX = "ZHUXUE_"
+# Set by tests and by whoever draws pictures with them; a test that kills the process says where.
+_OF_TESTS = ("ZHUXUE_TEST_", "ZHUXUE_CRASH_AT")
+
+
+def unknown_settings(names: Iterable[str]) -> list[str]:
+    """A sentence for each name in the environment that looks like a setting and is none: it would be ignored."""
+    known = {f"{_PREFIX}{field.upper()}" for field in Settings.model_fields}
+    found = []
+    for name in sorted(names):
+        wanted = name.upper()  # settings are read whatever the case
+        if not wanted.startswith(_PREFIX) or wanted in known or wanted.startswith(_OF_TESTS):
+            continue
+        near = difflib.get_close_matches(
+            wanted.removeprefix(_PREFIX), [one.removeprefix(_PREFIX) for one in known], n=1
+        )
+        hint = f"did you mean {_PREFIX}{near[0]}?" if near else "remove it, or give it another name."
+        found.append(f"{name} is not a setting and has no effect: {hint}")
+    return found
 
 
 def _sentence(name: str, message: str) -> str:

@@ -7,9 +7,10 @@ import importlib
 import logging
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
+from typing import TextIO, cast
 
 import anyio.to_thread
 import structlog
@@ -21,13 +22,15 @@ from app.api.schema import openapi
 from app.config import Settings, get_settings, index_key_bytes
 from app.core import clock
 from app.core.crypto import KeyRing, use_keys
-from app.db import Database
+from app.db import REQUEST_SECONDS, Database
 from app.door import problems
+from app.door.bearer import is_api
 from app.door.errors import install
 from app.door.guard import Guard
 from app.files.store import use_folder
 from app.payouts import student_money as payouts_money
 from app.registry.hooks import show_money_of
+from app.registry.imports.runs import MAX_BYTES
 from app.sponsorship import student_instalments, student_money
 from app.web import health, render, static_files
 from app.web.errors import draw
@@ -48,6 +51,8 @@ AREAS: tuple[str, ...] = (
     "student_changes",
     "student_family",
     "student_hardship",
+    "imports",
+    "import_files",
     "jobs",
     "open",
     "sponsors",
@@ -70,6 +75,7 @@ RESOURCES: tuple[str, ...] = (
     "schema",
     "students",
     "student_changes",
+    "imports",
     "introductions",
     "claims",
     "disbursements",
@@ -86,6 +92,8 @@ MONEY_OF_STUDENT = (
 )
 # Addresses that take a file.
 UPLOADS = ("/results", "/disbursements", "/sponsorship/")
+# Addresses that take a whole register.
+TABLES = ("/imports", "/api/v1/imports")
 
 
 def create_app(settings: Settings | None = None, database: Database | None = None) -> FastAPI:
@@ -96,7 +104,7 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     use_folder(settings.data_dir / "files")
     show_money_of(*MONEY_OF_STUDENT)
     own = database is None
-    store = database or Database(settings.url, threads=settings.threads)
+    store = database or Database(settings.url, threads=settings.threads, lock_seconds=REQUEST_SECONDS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -124,12 +132,16 @@ def create_app(settings: Settings | None = None, database: Database | None = Non
     for resource in RESOURCES:
         app.include_router(importlib.import_module(f"app.api.{resource}").router)
     app.openapi = partial(openapi, app)  # type: ignore[method-assign] # ours is made once, and is true
-    app.add_middleware(Guard, settings=settings, draw=answer, large_body=_takes_files)
+    app.add_middleware(Guard, settings=settings, draw=answer, file_mb=partial(_file_mb, settings))
     return app
 
 
-def _takes_files(path: str) -> bool:
-    return any(part in path for part in UPLOADS)
+def _file_mb(settings: Settings, path: str) -> int:
+    """How large a file an address takes, in MB."""
+    if path in TABLES:
+        table = MAX_BYTES // 1024 // 1024
+        return table * 4 // 3 + 1 if is_api(path) else table  # in JSON a file travels as base64
+    return settings.upload_mb if any(part in path for part in UPLOADS) else 0
 
 
 def set_clock_of(database: Database) -> None:
@@ -154,5 +166,18 @@ def set_up_logging(settings: Settings) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Journal())),
     )
+
+
+class _Journal:
+    """Standard error; where it takes no writing, since its disk is full, the line is lost and the work goes on."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            return sys.stderr.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()

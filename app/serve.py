@@ -5,6 +5,7 @@ They start on complete settings and a database at the newest schema, or not at a
 
 from __future__ import annotations
 
+import errno
 import importlib
 import multiprocessing
 import os
@@ -18,12 +19,13 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.access.installation import clock_offset
 from app.config import Settings, index_key_bytes
 from app.core import clock
 from app.core.crypto import KeyRing, use_keys
-from app.db import Database
+from app.db import Database, is_away
 from app.files.store import use_folder
 from app.jobs import worker
 from app.main import create_app, set_up_logging
@@ -38,10 +40,15 @@ WORK: tuple[str, ...] = (
     "app.jobs.upkeep",
     "app.sponsorship.upkeep",
     "app.registry.exports",
+    "app.registry.imports.returned",
+    "app.registry.imports.template",
+    "app.registry.imports.undo",
+    "app.registry.imports.work",
     "app.oversight.exports",
     "app.oversight.verification",
 )
 _PORTS = 50
+LAST_PORT = 65_535
 _GRACE_SECONDS = 10
 
 
@@ -51,11 +58,12 @@ def run(
     port: int = 8000,
     with_worker: bool = True,
     say: Callable[[str], None] | None = None,
+    another_port: bool = False,
 ) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop. `another_port`: where the one asked for is taken, the next free one will do."""
     tell = say or _tell
     check(settings, host=host)
-    listener = listen(host, port)
+    listener = listen(host, port, ports=_PORTS if another_port else 1)
     taken = listener.getsockname()[1]
     if port and taken != port:
         tell(f"Port {port} is in use by another program; taking {taken} instead.")
@@ -90,9 +98,11 @@ def run(
             signal.signal(number, handler)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket on the port, or on the next one that is free."""
-    for candidate in range(port, min(port + _PORTS, 65_536)):
+def listen(host: str, port: int, *, ports: int = 1) -> socket.socket:
+    """A listening socket on the port, or on the first of so many `ports` that is free. A service takes no other than
+    the one it was given: a proxy would go on asking whoever holds that."""
+    why = ""
+    for candidate in range(port, min(port + ports, LAST_PORT + 1)):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -103,10 +113,17 @@ def listen(host: str, port: int) -> socket.socket:
             listener.close()
             if isinstance(error, socket.gaierror):
                 raise CannotStart([f"{host} is no address of this machine."]) from None
+            taken = error.errno == errno.EADDRINUSE
+            why = "another program holds it" if taken else error.strerror or type(error).__name__
             continue
         listener.set_inheritable(True)
         return listener
-    raise CannotStart([f"No port from {port} to {port + _PORTS - 1} can be taken on {host}."])
+    if ports == 1:
+        raise CannotStart(
+            [f"Port {port} on {host} cannot be taken: {why}. Free it, or choose another --port."]
+        )
+    last = min(port + ports - 1, LAST_PORT)
+    raise CannotStart([f"No port from {port} to {last} can be taken on {host}. Choose another --port."])
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
@@ -138,11 +155,27 @@ def run_worker(settings: Settings, parent: int | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN if parent is not None else stop)
     database = Database(settings.url, threads=2)
     try:
-        with database.read() as db:
-            clock.set_clock(clock_offset(db))
+        _wait_for(database, stopping, parent)
         worker.run(database, stopping=stopping, parent=parent)
     finally:
         database.dispose()
+
+
+def _wait_for(database: Database, stopping: threading.Event, parent: int | None) -> None:
+    """A worker that starts while the database is away waits for it: dying would only have it started anew. The hour
+    of a demo is read with the first answer."""
+    while True:
+        try:
+            with database.read() as db:
+                clock.set_clock(clock_offset(db))
+        except SQLAlchemyError as error:
+            if not is_away(error):
+                raise
+            log.warning("the database is away", error_type=type(error).__name__)
+        else:
+            return
+        if stopping.wait(1.0) or (parent is not None and os.getppid() != parent):
+            return
 
 
 class WorkerBeside:

@@ -32,12 +32,16 @@ class CannotStart(Exception):
 def check(settings: Settings, *, host: str = "127.0.0.1") -> None:
     """Refuse to serve on incomplete settings, on a database that this program was not written for, a demo in
     production, or the accounts of real people in demo mode."""
+    problems = setting_problems(settings, host=host) or database_problems(settings)
+    if problems:
+        raise CannotStart(problems)
+
+
+def setting_problems(settings: Settings, *, host: str = "127.0.0.1") -> list[str]:
     problems = settings.problems(host=host)
     if strange := unknown_roles(settings.roles_with_second_factor):
         problems.append(f"ZHUXUE_SECOND_FACTOR_ROLES names no role: {', '.join(strange)}")
-    problems = problems or database_problems(settings)
-    if problems:
-        raise CannotStart(problems)
+    return problems
 
 
 def database_problems(settings: Settings) -> list[str]:

@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, event, pool
 
 import app.access.models
 import app.audit.models
+import app.exchange.models
 import app.files.models
 import app.jobs.models
 import app.ledger.models

@@ -115,7 +115,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 # Each of these stands on one costly fixture for an engine, so that one worker runs all of it.
-_ONE_WORKER = re.compile(r"tests/faults/test_(?:canary|hostile|two_servers)\.py")
+_ONE_WORKER = re.compile(r"tests/faults/test_(?:canary|hostile|nasty_everywhere|two_servers)\.py")
 _ENGINE = re.compile(rf"\[({'|'.join(ENGINES)})")
 
 

@@ -20,6 +20,7 @@ from app.audit import Tag, record
 from app.core.actor import SYSTEM, Actor, Scope, ScopeKind
 from app.core.errors import Conflict, Invalid, NotFound, NotPermitted
 from app.core.i18n import LOCALES, Message, _m
+from app.core.text import NO_NUMBERS, names_a_number
 from app.db import Database, violates
 
 LOGIN_SHAPE: Final = re.compile(r"[a-z][a-z0-9._-]{2,31}")
@@ -273,6 +274,8 @@ def _checked_name(name: str) -> str:
         fault = _m("This field is needed.")
     elif len(name) > _NAME_LENGTH:
         fault = _m("At most %(n)s characters.", n=_NAME_LENGTH)
+    elif names_a_number(name):
+        fault = NO_NUMBERS
     if fault is not None:
         raise Invalid(_NOT_STORED, fields={"name": fault})
     return name

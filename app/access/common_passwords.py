@@ -1,4 +1,5 @@
-"""The passwords that are tried first: keyboard runs, years, words of office and country, with their usual tails.
+"""The passwords that are tried first: keyboard runs, years, words of office and country, with their usual tails; and
+the words of this place, of which alone none is made.
 
 A list of our own, of eight characters and more: shorter ones are refused by their length.
 """
@@ -40,5 +41,14 @@ COMMON: Final = frozenset(
     yongzhou1 yongzhou123 yongzhou2026 zaq12wsx zaq1xsw2 zhangwei1 zhangwei123 zhifubao zhongguo zhongguo1
     zhongguo123 zhuxue123 zhuxue2026 zhuxue888 zizhu123 zizhuzhongxin zxc12345 zxc123456 zxc123zxc zxcvbnm1
     zxcvbnm12 zxcvbnm123
+    """.split()  # noqa: SIM905 - a list of this length reads better as text
+)
+
+# Whoever knows what this is tries these first. docs/security.md repeats the list.
+OF_THIS_PLACE: Final = frozenset(
+    """
+    administrator auditor bureau charity city county donor education finance hunan jiaoyu jiaoyuju officer password
+    registry releaser reviewer school schoolaid sponsor student studentaid xuesheng xuexiao yongzhou yongzhoushi zhuxue
+    zhuxuejin zizhu zizhuzhongxin 助学 助学金 学校 学生 教育 教育局 永州 永州市 湖南 资助 资助中心 学生资助 学生资助中心
     """.split()  # noqa: SIM905 - a list of this length reads better as text
 )

@@ -14,7 +14,7 @@ from typing import Final
 
 from passlib.context import CryptContext
 
-from app.access.common_passwords import COMMON
+from app.access.common_passwords import COMMON, OF_THIS_PLACE
 from app.core.errors import Invalid, Unavailable
 from app.core.i18n import Message, _m
 
@@ -24,6 +24,8 @@ LONGEST: Final = 128
 _WAIT_SECONDS: Final = 5
 # No letter or digit that is taken for another one when it is read aloud or copied from paper.
 _ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+# What people put before and behind a word to make a password of it.
+_TAIL: Final = "0123456789!@#$%^&*._- "
 
 _context = CryptContext(
     schemes=["argon2"],
@@ -122,9 +124,10 @@ def fault_of(password: str, *, login: str) -> Message | None:
     if len(password) > LONGEST or len(password.encode()) > LONGEST_BYTES:
         return _m("A password has at most %(n)s characters.", n=LONGEST)
     folded = password.casefold()
-    if folded.strip("0123456789!@#$%^&*._- ") in (login.casefold(), login.casefold()[::-1]):
+    core = folded.strip(_TAIL)
+    if core in (login.casefold(), login.casefold()[::-1]):
         return _m("The password must not be made of the log-in name.")
-    if folded in COMMON or len(set(folded)) < 4 or _is_run(folded):
+    if folded in COMMON or core in OF_THIS_PLACE or len(set(folded)) < 4 or _is_run(folded):
         return _m("This password is among the first that anybody would try. Choose another one.")
     return None
 

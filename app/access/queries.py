@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import func, or_, select
@@ -34,6 +34,16 @@ def get_account(db: Session, actor: Actor, public_id: str) -> Account:
 
 def find_account(db: Session, login: str) -> Account | None:
     return db.scalar(select(Account).where(Account.login == login.strip().lower()))
+
+
+def is_last_administrator(db: Session, account: Account) -> bool:
+    """Whether nobody could manage accounts any more without this one."""
+    others = select(Account.id).where(
+        Account.role == Role.ADMINISTRATOR.value,
+        Account.state == AccountState.ACTIVE.value,
+        Account.id != account.id,
+    )
+    return account.role == Role.ADMINISTRATOR and db.scalar(others.limit(1)) is None
 
 
 def get_person(db: Session, person_id: int) -> Person:
@@ -111,6 +121,17 @@ def list_sessions(db: Session, account_id: int, limits: Limits) -> Sequence[Any]
         .order_by(LoginSession.seen_at.desc(), LoginSession.id.desc())
         .limit(50)
     ).all()
+
+
+def names_of(db: Session, account_ids: Iterable[int | None]) -> dict[int, str]:
+    """Who these accounts belong to."""
+    wanted = {one for one in account_ids if one is not None}
+    rows = db.execute(
+        select(Account.id, Person.name)
+        .join(Person, Person.id == Account.person_id)
+        .where(Account.id.in_(wanted))
+    )
+    return {row.id: row.name for row in rows}
 
 
 def demo_logins(db: Session, logins: Sequence[str]) -> Sequence[Any]:

@@ -88,7 +88,7 @@ def read_due(
     authority: Authority = "",
 ) -> Response:
     wanted = Selection(until or clock.today(), authority or None)
-    found = gate.examine(db, wanted.condition(actor), on=clock.today())
+    found = gate.examine(db, wanted.condition(actor), on=clock.today(), preparer=actor.person)
     payees = [item for item in found if not item.refusals][: batches.MAX_LINES]
     return one(
         DueOut(until=wanted.until, lines=len(payees), total_fen=sum(item.amount_fen for item in payees),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
+from uuid import NAMESPACE_OID, uuid5
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -162,7 +163,7 @@ def _made(app: FastAPI) -> dict[str, Any]:
 
 
 def _head_of(status: int) -> dict[str, Any]:
-    names = {412: ["ETag"], 429: ["Retry-After"]}.get(status, [])
+    names = {412: ["ETag"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
     return {"headers": {name: _HEADERS[name] for name in names}} if names else {}
 
 
@@ -179,7 +180,8 @@ def _complete(operation: dict[str, Any], route: APIRoute) -> None:
             "description": "Of your own choice, another one for each request; the same request again gets the same "
                            "answer. Where money moves it is kept for ever, else for 30 days.",
             "schema": {"type": "string", "pattern": SHAPE, "minLength": 8, "maxLength": 128},
-            "example": "5f0c6a52-6f0d-4f5c-9c7a-0d2a3b1f7e11",
+            # Each request has its own, the examples as well.
+            "example": str(uuid5(NAMESPACE_OID, route.operation_id or route.path_format)),
         })  # fmt: skip
     responses = operation["responses"]
     responses.pop("422", None)

@@ -31,6 +31,7 @@ from app.core.errors import Invalid, NotPermitted
 from app.core.i18n import _m
 from app.db import Database
 from app.door.problems import CHECK, free_text
+from app.door.side import nothing_is_shown
 from app.exchange.tables import harmless
 from app.registry.exported import note_exported
 
@@ -95,7 +96,7 @@ class Export:
         """The list, slice by slice. The first one is read before the answer begins, so that its refusal is one."""
         stored = {key: value for key, value in given.items() if value}
         slices = self._slices(read, {"what": name, "format": self.kind, "filter": stored, "of": subject})
-        first = next(slices)
+        first = next(slices, ())
         return StreamingResponse(
             self._packed(model, first, slices),
             headers={"Content-Disposition": f'attachment; filename="{name}.{self.kind}"'},
@@ -111,6 +112,8 @@ class Export:
                 if self.actor.token and not tokens.is_live(db, self.actor.token):
                     raise NotPermitted(_m("The token was revoked meanwhile."))
                 rows, students, after = read(db, after)
+            if nothing_is_shown(self.request):
+                return
             with database.write() as own:
                 self._note(own, rows, students, {**told, "export": export})
             yield rows

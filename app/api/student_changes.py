@@ -48,7 +48,7 @@ from app.door.sessions import Db, ReadDb
 from app.door.side import at_once, note_read
 from app.registry import changes, desk, family
 from app.registry import reveal as revealing
-from app.registry.forms import ChangeForm, EnrolmentForm, RegisterForm, RevealForm
+from app.registry.forms import ERASABLE, ChangeForm, EnrolmentForm, RegisterForm, RevealForm
 from app.registry.students import get_student
 
 router = api_router("students")
@@ -146,6 +146,13 @@ class ChangeIn(In):
     left_behind: LeftBehind | None = None
     health: Health | None = None
     disability: Disability | None = None
+    erase: Annotated[
+        list[Annotated[str, Coded(ERASABLE)]],
+        Field(
+            max_length=len(ERASABLE),
+            description=said(_m("Protected values to remove without another in their place.")),
+        ),
+    ] = Field(default_factory=list)
     reason: Words | None = None
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _VERSION = 1
 _NONCE = 12
+_TAG = 16
 
 
 class CryptoProblem(Exception):
@@ -51,7 +52,9 @@ class KeyRing:
         if len(envelope) < 2 or envelope[0] != _VERSION:
             raise CryptoProblem(f"{purpose}: not an envelope of this version")
         end = 2 + envelope[1]
-        kid = envelope[2:end].decode()
+        if len(envelope) < end + _NONCE + _TAG:
+            raise CryptoProblem(f"{purpose}: the value was cut short")
+        kid = envelope[2:end].decode(errors="replace")
         cipher = self._ciphers.get(kid)
         if cipher is None:
             raise CryptoProblem(f"{purpose}: the key {kid!r} is not in the ring")

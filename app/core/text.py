@@ -169,6 +169,22 @@ def suffixes(name: str) -> tuple[str, ...]:
     return tuple(name[at:] for at in range(len(name)) if name[at] not in f" {MIDDLE_DOT}")
 
 
+# --- Words that somebody writes ----------------------------------------------------------------
+
+NO_NUMBERS: Final = _m(
+    "This text stays in the records for good, so no identity number, phone number or account number may stand in it. "
+    "Say it without the number."
+)
+_PERSONAL_NUMBER: Final = re.compile(r"(?<![0-9])(?:1[0-9]{10}|[0-9]{15,20}|[0-9]{17}[Xx])(?![0-9])")
+_BETWEEN_DIGITS: Final = re.compile(r"(?<=[0-9])[\s-]+(?=[0-9Xx])")
+
+
+def names_a_number(text: str) -> bool:
+    """Does a number as long as a phone's, a person's or an account's stand in the text, however it is spaced?"""
+    plain = _BETWEEN_DIGITS.sub("", unicodedata.normalize("NFKC", text))
+    return _PERSONAL_NUMBER.search(plain) is not None
+
+
 # --- What somebody typed into the search box --------------------------------------------------
 
 
@@ -191,6 +207,10 @@ def pinyin_query(text: str) -> NameQuery:
     return _query(text[: 10 * MAX_NAME])
 
 
+# What numbers of documents are made of, those of other kinds included.
+_NUMBER: Final = re.compile(r"[0-9A-Z/.()]{1,40}")
+
+
 @lru_cache(maxsize=256)
 def _query(text: str) -> NameQuery:
     if _IS_HAN.search(text):
@@ -199,7 +219,9 @@ def _query(text: str) -> NameQuery:
         return NameQuery(QueryKind.HAN, name[:MAX_NAME])
     code = normalise_code(text)
     if any(c.isdigit() for c in code):
-        return NameQuery(QueryKind.CODE, code)
+        # A name has no digit in it: what is neither a name nor a number finds nothing.
+        is_number = _NUMBER.fullmatch(code)
+        return NameQuery(QueryKind.CODE, code) if is_number else NameQuery(QueryKind.EMPTY, "")
     letters = "".join(c for c in latin(unicodedata.normalize("NFKC", text)) if c.isalpha())
     return NameQuery(QueryKind.LATIN, letters[: 10 * MAX_NAME]) if letters else NameQuery(QueryKind.EMPTY, "")
 

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import Date, DateTime, Table, TypeDecorator, text
 from sqlalchemy.orm import Session
 
+from app.db.raw import driver
+
 _BATCH = 5_000
 
 
@@ -78,10 +80,13 @@ def _sqlite_moment(value: datetime) -> str:
 
 
 def _copy(db: Session, table: Table, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> int:
-    raw: Any = db.connection().connection.driver_connection
     names = ", ".join(f'"{name}"' for name in columns)
     count = 0
-    with raw.cursor() as cursor, cursor.copy(f'COPY "{table.name}" ({names}) FROM STDIN') as copy:
+    with (
+        driver(db) as raw,
+        raw.cursor() as cursor,
+        cursor.copy(f'COPY "{table.name}" ({names}) FROM STDIN') as copy,
+    ):
         for row in rows:
             copy.write_row(row)
             count += 1

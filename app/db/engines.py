@@ -19,17 +19,21 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
 
 from app.db.base import ReadSession, WriteSession
 from app.db.lock import CHECKPOINT_BYTES, WriteLock, held
+from app.db.patience import wait_at_most
 from app.db.schema import keep_private
+from app.db.storage import open_again_to_write
 
 _REST_SECONDS = 2.0
+_LOCK_SECONDS = {"sqlite": 10.0, "postgresql": 5.0}
 
 
-def _set_pragmas(raw: Any, *, query_only: bool) -> None:
-    cursor = raw.cursor()
-    for name, value in (
+def pragmas(*, query_only: bool) -> tuple[tuple[str, str], ...]:
+    """What every connection to a SQLite file is set to, in this order."""
+    return (
         ("journal_mode", "WAL"),
         ("wal_autocheckpoint", "0"),
         ("journal_size_limit", str(8 * CHECKPOINT_BYTES)),
@@ -41,25 +45,50 @@ def _set_pragmas(raw: Any, *, query_only: bool) -> None:
         ("secure_delete", "ON"),
         ("cache_size", "-65536"),
         ("query_only", "ON" if query_only else "OFF"),
-    ):
+    )
+
+
+class _PatientPool(QueuePool):
+    """A request that has waited already waits less for a connection: one that was refused a lock keeps its own until
+    there is a thread to clean up after it."""
+
+    _longest = 0.0
+
+    @property
+    def _timeout(self) -> float:
+        return wait_at_most(self._longest)
+
+    @_timeout.setter
+    def _timeout(self, seconds: float) -> None:
+        self._longest = seconds
+
+
+def _set_pragmas(raw: Any, *, query_only: bool) -> None:
+    cursor = raw.cursor()
+    for name, value in pragmas(query_only=query_only):
         cursor.execute(f"PRAGMA {name}={value}")
     cursor.close()
 
 
 class Database:
-    """The two engines of one database, and the sessions made from them."""
+    """The two engines of one database, and the sessions made from them.
+
+    `lock_seconds` is how long one waits for a lock, a connection or the server; a job or a command may wait longer
+    than a person before a page.
+    """
 
     def __init__(
-        self, url: str, *, threads: int = 0, lock_seconds: float = 10, statement_seconds: int = 30
+        self, url: str, *, threads: int = 0, lock_seconds: float = 0, statement_seconds: int = 30
     ) -> None:
         self.url = make_url(url)
         self.dialect = self.url.get_backend_name()
+        lock_seconds = lock_seconds or _LOCK_SECONDS[self.dialect]
         self.threads = threads or (2 if self.dialect == "sqlite" else 8)
         self._lock: WriteLock | None = None
         if self.dialect == "sqlite":
             self._open_sqlite(lock_seconds)
         else:
-            self._open_postgresql(statement_seconds)
+            self._open_postgresql(lock_seconds, statement_seconds)
 
     def _open_sqlite(self, lock_seconds: float) -> None:
         if not self.url.database:
@@ -70,6 +99,7 @@ class Database:
         wal = path.with_name(path.name + "-wal")
         options: dict[str, Any] = {
             "connect_args": {"isolation_level": None, "timeout": lock_seconds, "check_same_thread": False},
+            "poolclass": _PatientPool,
             "pool_size": self.threads,
             "max_overflow": 0,
             "pool_timeout": lock_seconds,
@@ -94,8 +124,14 @@ class Database:
         def _begin_write(connection: Connection) -> None:
             info = connection.info
             if "write_lock" not in info:
-                lock.acquire()
+                lock.acquire(wait_at_most(lock_seconds))
                 info["write_lock"] = lock
+            # For those who write to the file without our lock, as a shell does.
+            busy = round(wait_at_most(lock_seconds) * 1000)
+            if info.get("busy", busy) != busy or busy != round(lock_seconds * 1000):
+                raw: Any = connection.connection.driver_connection
+                raw.execute(f"PRAGMA busy_timeout={busy}").fetchall()
+                info["busy"] = busy
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         @event.listens_for(self.write_engine, "checkin")
@@ -104,20 +140,24 @@ class Database:
                 return
             lock.checkpoint_and_release(raw, wal)
 
+        open_again_to_write(path, self.write_engine, self.read_engine)
+
         @event.listens_for(self.read_engine, "begin")
         def _begin_read(connection: Connection) -> None:
             connection.exec_driver_sql("BEGIN")
 
-    def _open_postgresql(self, statement_seconds: int) -> None:
+    def _open_postgresql(self, lock_seconds: float, statement_seconds: int) -> None:
         limits = (
-            f"-c lock_timeout=5s -c statement_timeout={statement_seconds}s "
+            f"-c lock_timeout={round(lock_seconds * 1000)} -c statement_timeout={statement_seconds}s "
             "-c idle_in_transaction_session_timeout=60s -c timezone=UTC"
         )
         options: dict[str, Any] = {
-            "connect_args": {"options": limits, "connect_timeout": 5},
+            # Two seconds are the least that the driver knows; a server that has stopped refuses at once.
+            "connect_args": {"options": limits, "connect_timeout": max(2, round(lock_seconds))},
+            "poolclass": _PatientPool,
             "pool_size": self.threads,
             "max_overflow": 0,
-            "pool_timeout": 10,
+            "pool_timeout": lock_seconds,
         }
         self.write_engine = create_engine(self.url, **options)
         self._snapshot_engine = self.write_engine.execution_options(
@@ -126,6 +166,8 @@ class Database:
         self.read_engine = create_engine(self.url, isolation_level="AUTOCOMMIT", **options)
         for engine in (self.write_engine, self.read_engine):
             _ask_after_a_rest(engine)
+        _wait_less(self.write_engine, lock_seconds, "SET LOCAL")
+        _wait_less(self.read_engine, lock_seconds, "SET")
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -230,3 +272,19 @@ def _ask_after_a_rest(engine: Engine) -> None:
             engine.dialect.do_ping(raw)
         except engine.dialect.loaded_dbapi.Error as error:
             raise DisconnectionError from error
+
+
+def _wait_less(engine: Engine, lock_seconds: float, how: str) -> None:
+    """A request that has waited already waits less for a lock. It costs a round trip, so it is done only then."""
+    whole = round(lock_seconds * 1000)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        wanted = round(wait_at_most(lock_seconds) * 1000)
+        if wanted > 0.8 * whole:
+            wanted = whole
+        if connection.info.get("lock_timeout", whole) == wanted:
+            return
+        connection.exec_driver_sql(f"{how} lock_timeout = {wanted}")
+        if how == "SET":  # the other one ends with its transaction
+            connection.info["lock_timeout"] = wanted

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 log = logging.getLogger("zhuxue.db")
@@ -30,6 +30,21 @@ class LockTimeout(OperationalError):
         super().__init__("write lock", None, TimeoutError("database is locked"))
 
 
+_AWAY = frozenset({"57P01", "57P02", "57P03"})
+"""PostgreSQL: an administrator ended the connection, the server crashed, it is starting or stopping."""
+
+
+def is_away(error: Exception) -> bool:
+    """Has the server gone, so that whether the last statement was carried out is not known?"""
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    # None where no server has answered; SQLite knows no such thing, and is never away.
+    state: str | None = getattr(error.orig, "sqlstate", "")
+    return isinstance(error, OperationalError) and (state is None or state[:2] == "08" or state in _AWAY)
+
+
 class WriteLock:
     """One writer at a time: a lock in this process, and a locked file between processes. Released by any thread."""
 
@@ -41,13 +56,15 @@ class WriteLock:
         self._commits = 0
         self._size_seen = 0
 
-    def acquire(self) -> None:
-        deadline = time.monotonic() + self._timeout
-        if not self._local.acquire(timeout=self._timeout):
+    def acquire(self, seconds: float | None = None) -> None:
+        """Wait for it, as long as its own limit or `seconds`."""
+        wait = self._timeout if seconds is None else seconds
+        deadline = time.monotonic() + wait
+        if not self._local.acquire(timeout=wait):
             raise LockTimeout
         try:
             if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._descriptor = self._open()
             while True:
                 try:
                     fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,6 +76,12 @@ class WriteLock:
         except BaseException:
             self._local.release()
             raise
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise OperationalError("write lock", None, error) from error
 
     def release(self) -> None:
         if self._descriptor is not None:

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Integer, LargeBinary, Table, TypeDecorator
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
 _SLICE = 5_000
+
+
+@contextmanager
+def driver(db: Session) -> Iterator[Any]:
+    """The driver's own connection. What it raises comes as an error of SQLAlchemy, as from everywhere else: a lock that
+    is held or a server that has gone is told from a mistake of ours by that alone."""
+    connection = db.connection()
+    raw: Any = connection.connection.driver_connection
+    known = connection.dialect.loaded_dbapi.Error
+    try:
+        yield raw
+    except known as error:
+        gone = connection.dialect.is_disconnect(error, raw, None)
+        if gone:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            "by the driver itself", None, error, known, hide_parameters=True, connection_invalidated=gone,
+            dialect=connection.dialect,
+        ) from error  # fmt: skip
 
 
 def raw_slices(
@@ -28,14 +49,14 @@ def raw_slices(
         f'SELECT "{key.name}", {", ".join(shown)} FROM "{table.name}" '  # noqa: S608 - names of our own tables
         f'WHERE "{key.name}" > {mark} ORDER BY "{key.name}" LIMIT {size}'
     )
-    raw: Any = db.connection().connection.driver_connection
-    cursor = raw.cursor() if sqlite else raw.cursor(binary=True)
-    try:
-        while rows := cursor.execute(statement, (after,)).fetchall():
-            after = rows[-1][0]
-            yield [row[1:] for row in rows]
-    finally:
-        cursor.close()
+    while rows := _slice(db, statement, after, binary=not sqlite):
+        after = rows[-1][0]
+        yield [row[1:] for row in rows]
+
+
+def _slice(db: Session, statement: str, after: int, *, binary: bool) -> list[tuple[Any, ...]]:
+    with driver(db) as raw, closing(raw.cursor(binary=True) if binary else raw.cursor()) as cursor:
+        return list(cursor.execute(statement, (after,)).fetchall())
 
 
 def _expression(name: str, declared: TypeEngine[Any], sqlite: bool) -> str:

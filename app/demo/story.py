@@ -186,7 +186,8 @@ def _paid(
                       instalment=instalment, note=reason)  # fmt: skip
         again = [number for number, _ in returned]
         total = sum(amounts[number] for number in again)
-        _batch(steps, introduction, instalment, batch + "-again", again, total, days[11:], ())
+        # Not before others have had three days to see that the account is another one.
+        _batch(steps, introduction, instalment, batch + "-again", again, total, days[14:], ())
 
 
 def _batch(

@@ -68,7 +68,7 @@ def find_actor(request: Request) -> Actor:
             session_id = actor.session_id
             if found.stale and session_id is not None:
                 now = clock.now()
-                later(request, lambda db: sessions.touch(db, session_id, now))
+                later(request, lambda db: sessions.touch(db, session_id, now), if_possible=True)
     request.state.actor = actor
     return actor
 
@@ -82,7 +82,9 @@ class Access:
         public: bool = False,
         signed_in: bool = False,
         fresh: Message | None = None,
+        asks: bool = True,
     ) -> None:
+        self.asks = asks
         self.permissions = permissions
         self.public = public
         self.signed_in = signed_in
@@ -91,6 +93,9 @@ class Access:
     async def __call__(self, request: Request) -> AsyncIterator[Actor]:
         """The actor, for the time of the route. The route's own database session was asked for later and is closed
         earlier, so what is left to be written aside is written here, before the reply leaves."""
+        if not self.asks:
+            yield NOBODY
+            return
         yield await run_in_threadpool(self._admit, request)
         if has_side_writes(request):
             await run_in_threadpool(do_side_writes, request)
@@ -139,6 +144,11 @@ def requires_fresh(*permissions: Permission, to: Message) -> Any:
 def signed_in() -> Any:
     """Any account: the person's own pages."""
     return Depends(Access(signed_in=True), scope="function")
+
+
+def unasked() -> Any:
+    """Everybody, and who it is is not even asked: the database may be away."""
+    return Depends(Access(public=True, asks=False), scope="function")
 
 
 def public() -> Any:

@@ -54,7 +54,7 @@ def find_bearer(request: Request) -> Actor:
         if found is not None:
             if found.stale:
                 token_id, now = found.token_id, clock.now()
-                later(request, lambda own: tokens.touch(own, token_id, now))
+                later(request, lambda own: tokens.touch(own, token_id, now), if_possible=True)
             return actor
         at_once(request, lambda own: throttle.take(own, Purpose.WRONG_TOKEN, client_network(request)))
     raise NotSignedIn(

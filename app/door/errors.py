@@ -13,7 +13,14 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.concurrency import run_in_threadpool
@@ -25,7 +32,7 @@ from app.audit import Tag, record
 from app.core.actor import Actor
 from app.core.errors import Conflict, DomainError, NotFound, NotPermitted, TooMany, Unavailable
 from app.core.i18n import Message, _m
-from app.db import Database
+from app.db import Database, is_away, takes_no_writing
 from app.door import kept
 from app.door.access import (
     ConfirmationNeeded,
@@ -42,6 +49,15 @@ log = structlog.get_logger("zhuxue.door")
 
 _OLD_FORM = _m("This form is too old, or comes from another page. Load the page again and send it once more.")
 _NUMBER = re.compile(r"\d{15,}")
+_RETRY_SECONDS = 5
+_AWAY = _m(
+    "The database cannot be reached at this moment. Try again in a minute: what you send is stored once at most, "
+    "however often you send it."
+)
+_NO_WRITING = _m(
+    "Nothing can be stored at this moment: the disk of this service is full, or may not be written. Nothing was "
+    "changed. Tell your administrator, and send it again when that is mended."
+)
 
 
 def masked_path(path: str) -> str:
@@ -54,7 +70,7 @@ class Refusal:
     """What an error page says: what happened, and what next.
 
     `again` is the address where what was typed is kept, `reload` where the page can be had anew, `lost` that something
-    was typed and could not be kept.
+    was typed and could not be kept, `resend` that the very post may be sent again.
     """
 
     status: int
@@ -64,6 +80,7 @@ class Refusal:
     again: str = ""
     reload: str = ""
     lost: bool = False
+    resend: bool = False
 
 
 Draw = Callable[[Request, Refusal], Response]
@@ -110,16 +127,32 @@ def install(app: FastAPI, draw: Draw) -> None:
 
 
 def _draw(request: Request, what: Refusal) -> Response:
+    if (
+        what.status == 503
+        and request.method == "POST"
+        and getattr(request.state, "form_used", "") is not None
+    ):
+        what = replace(what, resend=True)
     response: Response = request.app.state.draw(request, what)
+    if what.status == 503:
+        response.headers["Retry-After"] = str(_RETRY_SECONDS)
     return response
 
 
 def _refused(request: Request, error: DomainError) -> Response:
-    before = _result_before(request)
+    try:
+        before = _result_before(request)
+    except SQLAlchemyError:
+        # Nobody knows what became of the form: one with a new token could do its work a second time.
+        return _draw(request, refusal(error.status, error.message, error.code))
     if before is not None:
         return _with_side_writes(request, before)
+    if isinstance(error, Unavailable):
+        request.state.side_writes = []  # nothing of what was about to be shown is
     _note_refusal(request, error)
     response = _form_again(request, error) or _draw(request, refusal(error.status, error.message, error.code))
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = str(_RETRY_SECONDS)
     if isinstance(error, TooMany) and error.retry_after:
         response.headers["Retry-After"] = str(error.retry_after)
     return _with_side_writes(request, response)
@@ -146,6 +179,7 @@ def _note_refusal(request: Request, error: DomainError) -> None:
     later(
         request,
         lambda db: record(db, actor, Tag.REQUEST_REFUSED, subject=("route", route[:40]), new=asked),
+        refusal=True,
     )
 
 
@@ -200,8 +234,19 @@ def _constraint(request: Request, error: Exception) -> Response:
 
 
 def _database_down(request: Request, error: Exception) -> Response:
+    if takes_no_writing(error):
+        return _disk_refuses(request, error)
     log.warning("database refused", error_type=type(error).__name__)
-    return _refused(request, Unavailable(_SENTENCES[503]))
+    gone = is_away(error) and request.method != "GET"
+    return _refused(request, Unavailable(_AWAY if gone else _SENTENCES[503]))
+
+
+def _disk_refuses(request: Request, error: Exception) -> Response:
+    """For an administrator to see: it does not pass by itself, as a lock does."""
+    if not takes_no_writing(error):
+        raise error
+    log.error("the disk takes no writing", error_type=type(error).__name__)
+    return _refused(request, Unavailable(_NO_WRITING))
 
 
 def _unreadable(request: Request, _error: Exception) -> Response:
@@ -310,6 +355,9 @@ _HANDLERS: dict[type[Exception], Handler] = {
     StaleDataError: _stale,
     IntegrityError: _constraint,
     OperationalError: _database_down,
+    InterfaceError: _database_down,
+    InternalError: _database_down,
+    OSError: _disk_refuses,
     DataError: _unreadable,
     PoolTimeout: _database_down,
     RequestValidationError: _unreadable,
@@ -328,10 +376,7 @@ def _result_before(request: Request) -> Response | None:
     if not token:
         return None
     database: Database = request.app.state.database
-    try:
-        location = done_before(database, token, request.state.form_body)
-    except SQLAlchemyError:
-        return None
+    location = done_before(database, token, request.state.form_body)
     return RedirectResponse(location or "/", status_code=303) if location is not None else None
 
 

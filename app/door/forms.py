@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import unicodedata
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
@@ -26,9 +25,12 @@ from starlette.responses import RedirectResponse, Response
 from app.core.crypto import blind_index
 from app.core.errors import DomainError, Invalid, NotPermitted
 from app.core.i18n import Message, _m
+from app.core.text import NO_NUMBERS, names_a_number
 from app.door.tokens import TOKEN_FIELD, make_token, token_holds
 
 _FIELDS = 1_000
+# A register pasted into a field; what a form takes in all is bound by the guard.
+_LONGEST_TEXT = 8 * 1024 * 1024
 M = TypeVar("M", bound=BaseModel)
 # An upload stays in memory, up to the largest body that the guard lets in: never in clear in a temporary file.
 MultiPartParser.spool_max_size = 65 * 1024 * 1024
@@ -36,22 +38,19 @@ Redraw = Callable[[Session, "Submitted"], Response]
 
 
 KEPT_MESSAGE = _m("Some fields need another look. What you typed is kept.")
-NO_NUMBERS = _m(
-    "This text stays in the records for good, so no identity number, phone number or account number may stand in it. "
-    "Say it without the number."
-)
 # Fields in which people write words; they are stored in clear, and most of them stand in the audit chain as well.
 FREE_TEXTS = frozenset({
     "reason", "note", "title", "name", "guardian_name", "contact_name", "payer_name", "bank_name", "class_no",
 })  # fmt: skip
-_PERSONAL_NUMBER = re.compile(r"(?<![0-9])(?:1[0-9]{10}|[0-9]{15,20}|[0-9]{17}[Xx])(?![0-9])")
-_BETWEEN_DIGITS = re.compile(r"(?<=[0-9])[\s-]+(?=[0-9Xx])")
 
 
-def names_a_number(text: str) -> bool:
-    """Does a number as long as a phone's, a person's or an account's stand in the text, however it is spaced?"""
-    plain = _BETWEEN_DIGITS.sub("", unicodedata.normalize("NFKC", text))
-    return _PERSONAL_NUMBER.search(plain) is not None
+def kept_name(given: str) -> str:
+    """The name of a file as it is kept, in clear: no number of a person stands in it."""
+    name = "".join(sign for sign in PurePosixPath(given.replace("\\", "/")).name if sign.isprintable())
+    if not names_a_number(name):
+        return name[-200:]
+    ending = PurePosixPath(name).suffix[:6]
+    return "table" + (ending if ending[1:].isalpha() else "")
 
 
 @dataclass
@@ -162,7 +161,12 @@ def blank(request: Request, **values: Any) -> Submitted:
 
 
 async def _submitted(request: Request) -> AsyncIterator[Submitted]:
-    data = await request.form(max_fields=_FIELDS, max_files=4, max_part_size=2 * 1024 * 1024)
+    try:
+        data = await request.form(max_fields=_FIELDS, max_files=4, max_part_size=_LONGEST_TEXT)
+    except HTTPException as error:
+        if "maximum size" in error.detail:
+            raise HTTPException(413) from None
+        raise
     try:
         form = _read(request, data)
         request.state.form_body = await _body_digest(form.values, form.files)

@@ -24,9 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.config import Settings
 from app.core import i18n
 from app.core.i18n import _m
+from app.db import patience
 from app.door.access import find_actor
 from app.door.bearer import is_api
-from app.door.cookies import visitor_cookie
+from app.door.cookies import language_cookie, visitor_cookie
 from app.door.errors import Draw, Refusal, masked_path, page_before, refusal
 
 log = structlog.get_logger("zhuxue.request")
@@ -45,15 +46,15 @@ class BodyTooLarge(Exception):
 
 
 class Guard:
-    """Wraps the whole application."""
+    """Wraps the whole application. `file_mb` tells how large a file an address takes, 0 where it takes none."""
 
     def __init__(
-        self, app: ASGIApp, *, settings: Settings, draw: Draw, large_body: Callable[[str], bool]
+        self, app: ASGIApp, *, settings: Settings, draw: Draw, file_mb: Callable[[str], int]
     ) -> None:
         self.app = app
         self.settings = settings
         self.draw = draw
-        self.large_body = large_body
+        self.file_mb = file_mb
         own = urlsplit(settings.public_url)
         self._own_origin = f"{own.scheme}://{own.netloc}"
 
@@ -61,18 +62,25 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        method = scope["method"]
         state: dict[str, Any] = scope.setdefault("state", {})
+        if method == "HEAD":
+            # Whatever can be read can be asked after: the same answer without its body, and without the lines that
+            # a body would leave. See `side.nothing_is_shown`.
+            state["head"] = True
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
+        headers = Headers(scope=scope)
         state["trace"] = secrets.token_hex(8)
         state["csp_nonce"] = secrets.token_urlsafe(16)
         request = Request(scope, receive)
         language = i18n.negotiate(
             request.query_params.get("lang"),
-            request.cookies.get("lang"),
+            request.cookies.get(language_cookie(self.settings)),
             None,
             headers.get("accept-language", ""),
         )
         token = i18n.locale.set(language)
+        waiting, waits = patience.begin()
         started = time.perf_counter()
         sent: list[int] = []
 
@@ -88,13 +96,14 @@ class Guard:
                 response: Response = await run_in_threadpool(self.draw, request, problem)
                 await response(scope, receive, send_guarded)
             else:
-                await self._run(scope, receive, send_guarded, request, sent)
+                await self._run(scope, receive, send_guarded, request, sent, waiting)
         finally:
+            patience.end(waits)
             i18n.locale.reset(token)
             # Path only: a query may hold what somebody searched for; a number of a person never belongs in a path.
             log.info(
                 "request",
-                method=scope["method"],
+                method=method,
                 path=masked_path(scope["path"]),
                 status=sent[0] if sent else 0,
                 ms=round((time.perf_counter() - started) * 1000, 1),
@@ -102,16 +111,24 @@ class Guard:
             )
 
     async def _run(
-        self, scope: Scope, receive: Receive, send: Send, request: Request, sent: list[int]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request: Request,
+        sent: list[int],
+        waiting: patience.Patience,
     ) -> None:
         # A file at its own limit still fits with its form around it, and is then judged beside its field.
-        limit = (self.settings.upload_mb + 1) * _MB if self.large_body(scope["path"]) else _MB
+        limit = (self.file_mb(scope["path"]) + 1) * _MB
         size = 0
         more = True
 
         async def receive_limited() -> Message:
             nonlocal size, more
+            began = time.monotonic()
             message = await receive()
+            waiting.give_back(time.monotonic() - began)
             if message["type"] == "http.request":
                 size += len(message.get("body", b""))
                 more = message.get("more_body", False)
@@ -153,7 +170,7 @@ class Guard:
         sentence = _m(
             "What was sent is too large: at most %(n)s MB can be taken here. Nothing was stored. Make the file "
             "smaller, or split it, and send it again.",
-            n=self.settings.upload_mb if whole > 1 else whole,
+            n=whole - 1 if whole > 1 else whole,
         )
         with suppress(SQLAlchemyError):
             find_actor(request)  # the page's frame asks who is there
@@ -209,7 +226,8 @@ class Guard:
         secure = "; Secure" if self.settings.cookies_secure else ""
         if request.query_params.get("lang") in i18n.LOCALES:
             headers.append(
-                "Set-Cookie", f"lang={language}; Path=/; Max-Age={_YEAR}; SameSite=Lax; HttpOnly{secure}"
+                "Set-Cookie",
+                f"{language_cookie(self.settings)}={language}; Path=/; Max-Age={_YEAR}; SameSite=Lax; HttpOnly{secure}",
             )
         visitor = getattr(request.state, "new_visitor", "")
         if visitor:
@@ -217,6 +235,13 @@ class Guard:
                 "Set-Cookie",
                 f"{visitor_cookie(self.settings)}={visitor}; Path=/; SameSite=Lax; HttpOnly{secure}",
             )
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_head
 
 
 async def _read_on(receive: Receive, most: int) -> None:

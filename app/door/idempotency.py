@@ -10,11 +10,12 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from fastapi import Depends
 from sqlalchemy import insert, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -169,6 +170,14 @@ class Keyed:
                 raise Replay(before) from None
             if isinstance(error, _Raced):
                 raise _in_flight() from None
+            raise
+        except OperationalError:
+            # The connection may have broken behind the commit: then the answer is stored.
+            before = None
+            with suppress(SQLAlchemyError):
+                before = await run_in_threadpool(key.recall)
+            if before is not None:
+                raise Replay(before) from None
             raise
         if not key.used:
             raise RuntimeError("a route demands a key and does not use it")

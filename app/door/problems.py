@@ -24,10 +24,11 @@ from starlette.routing import compile_path
 from app.core.errors import DomainError, Invalid
 from app.core.i18n import Message, _m
 from app.core.problem import Problem
+from app.core.text import NO_NUMBERS, names_a_number
 from app.door.access import PasswordChangeNeeded, SecondFactorNeeded, SignInNeeded
 from app.door.bearer import NotSignedIn, is_api
 from app.door.errors import Draw, Handler, Refusal, refusal
-from app.door.forms import FREE_TEXTS, NO_NUMBERS, names_a_number, sentences
+from app.door.forms import FREE_TEXTS, sentences
 from app.door.forms import _sentence as sentence_of
 from app.door.idempotency import Replay, replayed
 
@@ -105,7 +106,8 @@ def by_door(draw: Draw) -> Draw:
         if not is_api(request.url.path):
             return draw(request, what)
         error: DomainError | None = getattr(request.state, "refused", None)
-        own = what.code.isdigit() or what.code == "origin"
+        # How much is too much is worth saying.
+        own = (what.code.isdigit() and what.status != 413) or what.code == "origin"
         headers = dict(error.headers) if error is not None else {}
         if what.status == 405:
             headers |= {"Allow": allowed(request)}

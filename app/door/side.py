@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.requests import Request
@@ -17,15 +18,25 @@ from app.core.errors import Unavailable
 from app.core.i18n import _m
 from app.db import Database
 
+log = structlog.get_logger("zhuxue.door")
+
 SideWrite = Callable[[Session], None]
 T = TypeVar("T")
 
 
-def later(request: Request, write: SideWrite) -> None:
-    """Have `write` done when the request's own transaction is over, before the reply."""
+def nothing_is_shown(request: Request) -> bool:
+    """A HEAD request gets headers alone: it reads nobody's record, and is no sign that somebody is at work."""
+    return bool(getattr(request.state, "head", False))
+
+
+def later(request: Request, write: SideWrite, *, if_possible: bool = False, refusal: bool = False) -> None:
+    """Have `write` done when the request's own transaction is over, before the reply. Without it there is no reply,
+    unless it is to be done only `if_possible`. Where nothing is shown only a `refusal` is written."""
+    if nothing_is_shown(request) and not refusal:
+        return
     if not hasattr(request.state, "side_writes"):
         request.state.side_writes = []
-    request.state.side_writes.append(write)
+    request.state.side_writes.append((write, if_possible))
 
 
 def at_once(request: Request, write: Callable[[Session], T]) -> T:
@@ -56,17 +67,20 @@ def has_side_writes(request: Request) -> bool:
 
 
 def do_side_writes(request: Request) -> None:
-    writes: list[SideWrite] = getattr(request.state, "side_writes", [])
+    writes: list[tuple[SideWrite, bool]] = getattr(request.state, "side_writes", [])
     request.state.side_writes = []
     if not writes:
         return
     database: Database = request.app.state.database
     try:
         with database.write() as db:
-            for write in writes:
+            for write, _ in writes:
                 write(db)
             crash.point("side.written")
     except SQLAlchemyError as error:
+        if all(if_possible for _, if_possible in writes):
+            log.warning("not noted", error_type=type(error).__name__)
+            return
         raise Unavailable(
             _m(
                 "The record of who read what could not be written, so nothing is shown. Try again in a minute."

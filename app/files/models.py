@@ -17,6 +17,7 @@ class FileKind(StrEnum):
     BANK_FILE = "bank_file"
     RESULT_FILE = "result_file"
     EXPORT = "export"
+    IMPORT = "import"
 
 
 class StoredFile(Base):

@@ -88,6 +88,15 @@ def clean_name(name: str, media_type: str) -> str:
     return (stem or "file") + ENDINGS.get(media_type, "")
 
 
+_TABLE: Final = re.compile(r"\.(?:xlsx|xlsm|xlsb|xls|ods|csv|tsv|txt|html?|xml)$", re.IGNORECASE)
+
+
+def clean_table_name(name: str) -> str:
+    """The same for a table, which keeps the ending that it came with."""
+    ending = _TABLE.search(name)
+    return clean_name(name, "") + (ending.group().lower() if ending else "")
+
+
 _SENTENCES: Final[dict[int, Message]] = {
     cleaning.UNREADABLE: _m("The file cannot be read: it is damaged. Open it, save it anew, and send that."),
     cleaning.LOCKED: _m("The PDF is protected by a password. Save a copy without one, and send that."),

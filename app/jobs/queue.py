@@ -125,6 +125,12 @@ def get_own(db: Session, actor: Actor, public_id: str) -> Job:
     return job
 
 
+def asked_for(db: Session, public_id: str) -> dict[str, Any]:
+    """What a job was given when it was asked for; nothing where there is no such job."""
+    payload = db.scalar(select(Job.payload).where(Job.public_id == public_id))
+    return dict(json.loads(key_ring().open(_PURPOSE, bytes(payload)))["values"]) if payload else {}
+
+
 def reach_of(actor: Actor) -> str:
     """Role and scope in one word."""
     scope = actor.scope
@@ -293,13 +299,16 @@ class Task:
             raise LeaseLost
 
 
-def lease(db: Session, worker: str) -> Job | None:
-    """Take the oldest job that waits, or whose worker fell silent. It gets a new fence."""
+def lease(db: Session, worker: str, *, only: str | None = None) -> Job | None:
+    """Take the oldest job that waits, or whose worker fell silent; `only` the one of that public id. It gets a new
+    fence."""
     now = clock.now()
     free = or_(
         and_(Job.state == JobState.WAITING, or_(Job.lease_until.is_(None), Job.lease_until <= now)),
         and_(Job.state == JobState.RUNNING, Job.lease_until < now),
     )
+    if only is not None:
+        free = and_(free, Job.public_id == only)
     seen = claim_job(db, select(Job.id, Job.fence).where(free).order_by(Job.id))
     if seen is None:
         return None

@@ -18,10 +18,11 @@ from app.core import crash, i18n
 from app.core.actor import SYSTEM, Actor
 from app.core.errors import DomainError, NotPermitted
 from app.core.i18n import _m
-from app.db import Database
+from app.db import Database, is_away
 from app.jobs.models import Job, JobState
 from app.jobs.queue import (
     HANDLERS,
+    LEASE,
     TRIES,
     JobCancelled,
     LeaseLost,
@@ -109,13 +110,19 @@ def run(
     log.info("worker stopped", worker=name)
 
 
-def work_once(database: Database, name: str = "here", *, stopping: threading.Event | None = None) -> bool:
-    """Do the next job, if there is one."""
+def work_once(
+    database: Database,
+    name: str = "here",
+    *,
+    stopping: threading.Event | None = None,
+    only: str | None = None,
+) -> bool:
+    """Do the next job, if there is one; `only` the one of that public id."""
     with database.read() as db:
         if not _anything_open(db):
             return False
     with database.write() as db:
-        job = lease(db, name)
+        job = lease(db, name, only=only)
     if job is None:
         return False
     crash.point("job.leased")
@@ -153,6 +160,9 @@ def _do(database: Database, job: Job, stopping: threading.Event) -> None:
     except DomainError as error:
         _end(database, job, JobState.FAILED, failure=pack(error.message))
     except Exception as error:
+        if is_away(error):
+            _hand_back(database, job, stopping)
+            return
         # Its text may hold personal data: the type and the place are enough to find it.
         log.warning(
             "job stumbled",
@@ -165,6 +175,20 @@ def _do(database: Database, job: Job, stopping: threading.Event) -> None:
             _end(database, job, JobState.FAILED, failure=_gave_up())
         else:
             _end(database, job, JobState.WAITING, lease_until=next_try(job.tries))
+
+
+def _hand_back(database: Database, job: Job, stopping: threading.Event) -> None:
+    """The database is away, which is not this job's fault: as soon as it is back the job waits where it was, and the
+    try does not count. Should that take longer than the lease, another worker may have it, and the fence refuses us."""
+    log.warning("the database is away", job=job.public_id, kind=job.kind)
+    deadline = time.monotonic() + LEASE.total_seconds()
+    while time.monotonic() < deadline and not stopping.wait(POLL_SECONDS):
+        try:
+            _end(database, job, JobState.WAITING, tries=job.tries - 1)
+        except SQLAlchemyError as error:
+            log.warning("the queue cannot be written", error_type=type(error).__name__)
+        else:
+            return
 
 
 def _gave_up() -> str:

@@ -218,7 +218,7 @@ def _lines(
 
 def _line(row: Any, places: Places, wanted: Wanted, sponsors: bool) -> Sequence[Any]:
     if row.batch:
-        state, on = line_state(row.paid_on, row.returned_on, wanted.as_at)
+        state, on = line_state(row.state, row.paid_on, row.returned_on, wanted.as_at)
         way, word = _m("Through the bureau"), LINE_STATES[state][0]
     else:
         on, way, word = row.paid_on, _m("Directly"), DISBURSEMENT.states[DisbursementState.CONFIRMED][0]
@@ -248,7 +248,8 @@ def _bank_slices(db: Session, actor: Actor, wanted: Wanted) -> Iterator[Sequence
         .where(PayoutBatch.released_at < wanted.end, PayoutLine.state != LineState.CANCELLED)
         .add_columns(
             *_COMMON, (PayoutBatch.number + "-" + cast(PayoutLine.line_no, String)).label("batch"),
-            PayoutLine.amount_fen, PayoutLine.paid_on, PayoutLine.returned_on, PayoutLine.bank_code,
+            PayoutLine.amount_fen, PayoutLine.state, PayoutLine.paid_on, PayoutLine.returned_on,
+            PayoutLine.bank_code,
             literal(None).label("sha256"), PayoutLine.id.label("key"),
         )
     )  # fmt: skip

@@ -178,8 +178,13 @@ def _selects(
 
 def _lines(instalments: Select[Any], wanted: Wanted) -> tuple[Select[Any], tuple[str, ...]]:
     """Payout lines by what the bank had said by the day. A returned line is open until its replacement is sent."""
-    returned = and_(PayoutLine.returned_on.is_not(None), PayoutLine.returned_on <= wanted.as_at)
-    paid = and_(PayoutLine.paid_on.is_not(None), PayoutLine.paid_on <= wanted.as_at, ~returned)
+    paid_by_then = and_(PayoutLine.paid_on.is_not(None), PayoutLine.paid_on <= wanted.as_at)
+    returned = and_(
+        PayoutLine.returned_on.is_not(None),
+        PayoutLine.returned_on <= wanted.as_at,
+        ~and_(PayoutLine.state == LineState.PAID, paid_by_then),  # returned first, and paid after all
+    )
+    paid = and_(paid_by_then, ~returned)
     sent_again = (
         exists()
         .where(_NEWER.replaces_id == PayoutLine.id, _NEWER.state != LineState.CANCELLED)

@@ -248,19 +248,23 @@ def _lines(db: Session, actor: Actor, within: Wanted) -> list[LineRow]:
         payout_lines(within.from_instalments(actor))
         .where(PayoutBatch.released_at < within.end, PayoutLine.state != LineState.CANCELLED)
         .add_columns(PayoutLine.public_id, PayoutBatch.number, PayoutLine.line_no, Instalment.term,
-                     PayoutLine.amount_fen, PayoutBatch.released_at, PayoutLine.paid_on, PayoutLine.returned_on,
-                     PayoutLine.account_tail)
+                     PayoutLine.amount_fen, PayoutBatch.released_at, PayoutLine.state, PayoutLine.paid_on,
+                     PayoutLine.returned_on, PayoutLine.account_tail)
         .order_by(PayoutLine.id)
     )  # fmt: skip
     return [
         LineRow(row.public_id, row.number, row.line_no, row.term, row.amount_fen, row.released_at,
-                *line_state(row.paid_on, row.returned_on, within.as_at), row.account_tail)
+                *line_state(row.state, row.paid_on, row.returned_on, within.as_at), row.account_tail)
         for row in rows
     ]  # fmt: skip
 
 
-def line_state(paid_on: date | None, returned_on: date | None, as_at: date) -> tuple[str, date | None]:
-    """What the bank had said by that day about a line that had been sent."""
+def line_state(
+    state: str, paid_on: date | None, returned_on: date | None, as_at: date
+) -> tuple[str, date | None]:
+    """What the bank had said by that day about a line that had been sent; `state` is that of today."""
+    if state == LineState.PAID and returned_on is not None and paid_on is not None and paid_on <= as_at:
+        return LineState.PAID, paid_on  # returned first, and paid after all
     if returned_on is not None and returned_on <= as_at:
         return LineState.RETURNED, returned_on
     if paid_on is not None and paid_on <= as_at:

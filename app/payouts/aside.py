@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select
+from sqlalchemy import Select, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -16,6 +16,7 @@ from app.core.actor import Actor, ScopeKind
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.i18n import _m
 from app.files.models import StoredFile
+from app.payouts.contradictions import ASIDE, is_open
 from app.payouts.models import (
     LineState,
     PayoutBatch,
@@ -23,29 +24,13 @@ from app.payouts.models import (
     PayoutLine,
     ResultClearance,
     ResultRow,
-    RowOutcome,
     Why,
 )
 from app.payouts.workflow import a_sender
 
-ASIDE: Final = (RowOutcome.UNKNOWN, RowOutcome.MISMATCH, RowOutcome.PENDING)
 _REASON: Final = 400
 # Made once: an alias takes longer to make than its query to run.
-_LINE, _CLEARER, _DONE = aliased(PayoutLine), aliased(Person), aliased(ResultClearance)
-_CLEARED = select(_DONE.id).where(_DONE.result_row_id == ResultRow.id).correlate(ResultRow).exists()
-
-
-def is_open() -> ColumnElement[bool]:
-    """Nobody has dealt with the row; one that was not final is settled by the line's result in a later file."""
-    settled = (
-        select(PayoutLine.id)
-        .where(PayoutLine.id == ResultRow.line_id, PayoutLine.state != LineState.SENT)
-        .correlate(ResultRow)
-        .exists()
-    )
-    return and_(
-        ResultRow.outcome.in_(ASIDE), ~_CLEARED, ~and_(ResultRow.outcome == RowOutcome.PENDING, settled)
-    )
+_LINE, _CLEARER = aliased(PayoutLine), aliased(Person)
 
 
 def open_rows() -> Select[Any]:
@@ -128,6 +113,12 @@ def alike(db: Session, row: Any) -> list[Any]:
 
 def clear(db: Session, actor: Actor, file: str, row_no: int, *, reason: str) -> int:
     """Somebody has dealt with the row, and with the others that its file has of the same reference."""
+    row, batch, reason = to_decide(db, actor, file, row_no, reason)
+    return mark_cleared(db, actor, row, batch, reason)
+
+
+def to_decide(db: Session, actor: Actor, file: str, row_no: int, reason: str) -> tuple[Any, PayoutBatch, str]:
+    """The row, its batch and the reason in order, for whoever may say what became of it."""
     actor.require(Permission.PAYOUTS_RECONCILE)
     row = get_aside(db, actor, file, row_no)
     reason = " ".join(reason.split())
@@ -140,6 +131,10 @@ def clear(db: Session, actor: Actor, file: str, row_no: int, *, reason: str) -> 
     refusal = a_sender(actor, batch)
     if refusal is not None:
         raise Conflict(refusal)
+    return row, batch, reason
+
+
+def mark_cleared(db: Session, actor: Actor, row: Any, batch: PayoutBatch, reason: str) -> int:
     rows = [one for one in alike(db, row) if one.open]
     if not rows:
         raise Conflict(_m("This row was dealt with already, or a later file has settled it."))
@@ -165,11 +160,15 @@ def clear(db: Session, actor: Actor, file: str, row_no: int, *, reason: str) -> 
 
 
 def late_returns(db: Session, batch: PayoutBatch) -> tuple[int, int]:
-    """How many payments of the batch came back after they had been paid, and how much."""
+    """How many payments of the batch came back after they had been paid, and how much; less those paid after all."""
     row = db.execute(
         select(func.count(), func.coalesce(func.sum(ResultRow.amount_fen), 0))
         .join(PayoutLine, PayoutLine.id == ResultRow.line_id)
-        .where(PayoutLine.batch_id == batch.id, ResultRow.why == Why.LATE)
+        .where(
+            PayoutLine.batch_id == batch.id,
+            PayoutLine.state == LineState.RETURNED,
+            ResultRow.why == Why.LATE,
+        )
     ).one()
     return int(row[0]), int(row[1] or 0)
 

@@ -63,7 +63,7 @@ def prepare(
         wanted = Selection(today, ids=tuple(payable_ids))
     else:
         wanted = selection or Selection(today)
-    candidates = examine(db, wanted.condition(actor), on=today)
+    candidates = examine(db, wanted.condition(actor), on=today, preparer=actor.person)
     if payable_ids is not None and len(candidates) != len(set(payable_ids)):
         raise Conflict(
             _m("Some of these amounts are in another batch by now, or were paid. Load the page again."),
@@ -238,6 +238,7 @@ def send_back(
 
 def release(db: Session, actor: Actor, batch: PayoutBatch) -> None:
     """Send the lines to the bank: the books move to in transit, and the order files are written."""
+    hold(db, {batch.id, *_batches_before(db, batch)})
     advance(
         db, actor, BATCH, batch, "release", values={"released_by": actor.person, "released_at": clock.now()}
     )
@@ -257,6 +258,28 @@ def release(db: Session, actor: Actor, batch: PayoutBatch) -> None:
         post_line(db, actor, EntryKind.RELEASE, line, payable, source, Book.IN_TRANSIT, booked_on=today)
         crash.point("release.line")
     bankfile.write_order(db, actor, batch)
+
+
+def hold(db: Session, batch_ids: Collection[int]) -> None:
+    """Imports, the reconciliation and the sending again of a batch's lines come one after the other: the first holds
+    its row until it ends."""
+    for batch_id in sorted(batch_ids):
+        db.execute(
+            update(PayoutBatch)
+            .where(PayoutBatch.id == batch_id)
+            .values(state=PayoutBatch.state)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _batches_before(db: Session, batch: PayoutBatch) -> Sequence[int]:
+    """Batches in which the same payments stood before: no result for them is taken in while they go out again."""
+    here = select(PayoutLine.payable_id).where(PayoutLine.batch_id == batch.id)
+    return db.scalars(
+        select(PayoutLine.batch_id)
+        .where(PayoutLine.payable_id.in_(here), PayoutLine.state == LineState.RETURNED)
+        .distinct()
+    ).all()
 
 
 def _hold_accounts(db: Session, batch: PayoutBatch) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy import Select, and_, case, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, String, and_, case, cast, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from app.audit.checks import Check, CheckResult, no_rows
 from app.core.i18n import _m
 from app.core.money import format_yuan
 from app.ledger import Book
 from app.ledger.models import Entry, Posting
+from app.payouts.after_all import OCCASION
+from app.payouts.contradictions import is_open
 from app.payouts.models import (
     LIVE_LINES,
     BatchState,
@@ -20,7 +22,9 @@ from app.payouts.models import (
     Payable,
     PayableState,
     PayoutBatch,
+    PayoutFile,
     PayoutLine,
+    ResultClearance,
     ResultRow,
     RowOutcome,
 )
@@ -184,7 +188,10 @@ def _line_in_order(db: Session) -> CheckResult:
 
 
 def _results_fit(db: Session) -> CheckResult:
-    """A paid or returned line has the row that says so; a row that did something has its line, of its amount."""
+    """A paid or returned line has the row that says so; a row that did something has its line, of its amount.
+
+    The row of a payment that was made after all stands aside; the entry that finance has booked from it names it.
+    """
     wanted = case(
         (PayoutLine.state == LineState.PAID, RowOutcome.PAID.value), else_=RowOutcome.RETURNED.value
     )
@@ -196,9 +203,19 @@ def _results_fit(db: Session) -> CheckResult:
         )
         .exists()
     )
+    after_all = (
+        select(ResultRow.id)
+        .join(
+            Entry,
+            Entry.source_ref == f"{OCCASION}:" + cast(ResultRow.id, String) + ":" + PayoutLine.public_id,
+        )
+        .where(ResultRow.line_id == PayoutLine.id, PayoutLine.state == LineState.PAID)
+        .correlate(PayoutLine)
+        .exists()
+    )
     lines = db.execute(
         select(PayoutLine.reference, PayoutLine.state)
-        .where(PayoutLine.state.in_([LineState.PAID, LineState.RETURNED]), ~said)
+        .where(PayoutLine.state.in_([LineState.PAID, LineState.RETURNED]), ~or_(said, after_all))
         .order_by(PayoutLine.id)
         .limit(1)
     ).all()
@@ -217,14 +234,57 @@ def _results_fit(db: Session) -> CheckResult:
         )
         .limit(1)
     ).all()
+    decided = (
+        select(func.count(Entry.id.distinct()))
+        .join(Posting, Posting.entry_id == Entry.id)
+        .where(
+            Posting.line_id == ResultRow.line_id,
+            Entry.source_ref > f"{OCCASION}:",
+            Entry.source_ref < f"{OCCASION};",
+        )
+        .correlate(ResultRow)
+        .scalar_subquery()
+    )
     twice = db.execute(
         select(ResultRow.line_id, ResultRow.outcome, func.count())
         .where(did)
         .group_by(ResultRow.line_id, ResultRow.outcome)
         .having(func.count() > 1)
+        .having(func.count() > 1 + decided)
         .limit(1)
     ).all()
     return no_rows([tuple(row) for row in (*lines, *rows, *twice)], figure=_count(db, ResultRow))
+
+
+def _not_sent_again(db: Session) -> CheckResult:
+    """No payment went to the bank while a row of the bank that spoke of it stood open.
+
+    A row that comes when the money is on its way again breaks nothing here: it waits among the rows kept aside.
+    """
+    before = aliased(PayoutLine)
+    rows = db.execute(
+        select(PayoutLine.reference, before.reference, ResultRow.row_no)
+        .join(PayoutBatch, PayoutBatch.id == PayoutLine.batch_id)
+        .join(before, and_(before.payable_id == PayoutLine.payable_id, before.id < PayoutLine.id))
+        .join(ResultRow, ResultRow.line_id == before.id)
+        .join(PayoutFile, PayoutFile.id == ResultRow.payout_file_id)
+        .outerjoin(ResultClearance, ResultClearance.result_row_id == ResultRow.id)
+        .where(
+            PayoutLine.state != LineState.CANCELLED,
+            PayoutFile.added_at < PayoutBatch.released_at,
+            or_(
+                and_(
+                    ResultRow.outcome == RowOutcome.MISMATCH,
+                    or_(ResultClearance.id.is_(None), ResultClearance.cleared_at > PayoutBatch.released_at),
+                ),
+                and_(ResultRow.outcome == RowOutcome.PENDING, is_open()),
+            ),
+        )
+        .order_by(PayoutLine.id)
+        .limit(1)
+    ).all()
+    count = db.scalar(select(func.count()).where(PayoutLine.replaces_id.is_not(None)))
+    return no_rows([tuple(row) for row in rows], figure=str(count))
 
 
 CHECKS: Final = (
@@ -252,6 +312,11 @@ CHECKS: Final = (
         "payouts.line-in-order",
         _m("The ledger entries of each payout line are in the order of their days"),
         _line_in_order,
+    ),
+    Check(
+        "payouts.not-sent-again",
+        _m("No payment went out again while the bank's word on it was open"),
+        _not_sent_again,
     ),
     Check("payouts.results-fit", _m("Each bank result and its payout line say the same"), _results_fit),
 )  # fmt: skip

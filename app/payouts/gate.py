@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.access.models import Account as Login
+from app.core import clock
 from app.core.codes import ATTENDING_STATES
 from app.core.i18n import Message, _m
+from app.payouts.contradictions import against_payables, not_again
 from app.payouts.models import LIVE_LINES, LineState, Payable, PayoutLine
 from app.registry.models import BankAccount, Guardian, Guardianship, RecordState, School, Student
 
@@ -27,6 +30,13 @@ class Account:
     bank_name: str
     number: str
     tail: str
+    recorded_at: datetime
+    recorded_by: int | None
+    """The person behind the account that recorded it; None for lists that were taken in."""
+
+
+# Whoever redirects money does not put it into a batch as well, until others have had time to see the change.
+_OWN_ACCOUNT_WAITS: Final = timedelta(hours=72)
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,8 @@ class Candidate:
     guardians: Mapping[int, str] = field(default_factory=dict)
     on_live_line: bool = False
     replaces_id: int | None = None
+    said_otherwise: tuple[str, int] | None = None
+    preparer: int | None = None
     refusals: tuple[Message, ...] = ()
     warnings: tuple[Message, ...] = ()
 
@@ -61,9 +73,37 @@ class Reason:
     """One rule of the gate: `code` is stable; a warning is shown but stops nothing."""
 
     code: str
-    sentence: Message
+    sentence: Message | Callable[[Candidate], Message]
     stands_against: Callable[[Candidate, date], bool]
     warning: bool = False
+
+    def said_of(self, item: Candidate) -> Message:
+        return self.sentence if isinstance(self.sentence, Message) else self.sentence(item)
+
+
+def _own_account_until(item: Candidate) -> datetime | None:
+    """Until when the account waits because the person who prepares has recorded it."""
+    account = item.account
+    if account is None or item.preparer is None or account.recorded_by != item.preparer:
+        return None
+    return account.recorded_at + _OWN_ACCOUNT_WAITS
+
+
+def _is_own_account(item: Candidate, _on: date) -> bool:
+    until = _own_account_until(item)
+    return until is not None and clock.now() < until
+
+
+def _own_account(item: Candidate) -> Message:
+    return _m(
+        "You recorded this bank account yourself. Have a colleague prepare the batch, or prepare it after "
+        "%(until)s.",
+        until=_own_account_until(item),
+    )
+
+
+def _said_otherwise(item: Candidate) -> Message:
+    return not_again(item.said_otherwise or ("", 0))
 
 
 def _holder_is_family(item: Candidate) -> bool:
@@ -77,6 +117,7 @@ def _holder_is_family(item: Candidate) -> bool:
 
 
 REASONS: Final = (
+    Reason("said_otherwise", _said_otherwise, lambda item, _: item.said_otherwise is not None),
     Reason(
         "record_void",
         _m("The student's record was voided."),
@@ -107,6 +148,7 @@ REASONS: Final = (
         _m("The amount is not above zero."),
         lambda item, _: item.amount_fen <= 0,
     ),
+    Reason("own_account", _own_account, _is_own_account),
     Reason(
         "level_not_valid",
         _m("No hardship level is valid on this day. The agreement goes on, but look into it."),
@@ -121,25 +163,31 @@ def judge(
 ) -> tuple[list[Message], list[Message]]:
     """The refusals and the warnings for one payable; `without` leaves reasons out by code."""
     hits = [reason for reason in REASONS if reason.code not in without and reason.stands_against(item, on)]
-    return [hit.sentence for hit in hits if not hit.warning], [hit.sentence for hit in hits if hit.warning]
+    return [hit.said_of(item) for hit in hits if not hit.warning], [
+        hit.said_of(item) for hit in hits if hit.warning
+    ]
 
 
 def examine(
     db: Session, condition: ColumnElement[bool], *, on: date, limit: int | None = None,
-    without: frozenset[str] = frozenset(),
+    without: frozenset[str] = frozenset(), preparer: int | None = None,
 ) -> list[Candidate]:  # fmt: skip
-    """The payables of `condition` with their refusals, oldest due first. Four queries, however many there are."""
+    """The payables of `condition` with their refusals, oldest due first. Five queries, however many there are.
+
+    `preparer` is the person who is about to put them into a batch.
+    """
     rows = db.execute(
         select(
             Payable.id, Payable.public_id, Payable.student_id, Student.public_id, Student.name,
             Payable.authority_code, Payable.school_id, School.name, Payable.amount_fen, Payable.term, Payable.due_on,
             Student.record_state, Student.study_state, Student.level, Student.level_until,
             BankAccount.id, BankAccount.guardian_id, BankAccount.holder_name, BankAccount.bank_name,
-            BankAccount.number, BankAccount.number_tail,
+            BankAccount.number, BankAccount.number_tail, BankAccount.recorded_at, Login.person_id,
         )
         .join(Student, Student.id == Payable.student_id)
         .join(School, School.id == Payable.school_id)
         .outerjoin(BankAccount, and_(BankAccount.student_id == Student.id, BankAccount.valid_to.is_(None)))
+        .outerjoin(Login, Login.id == BankAccount.recorded_by)
         .where(condition)
         .order_by(Payable.due_on, Payable.id)
         .limit(limit)
@@ -161,14 +209,17 @@ def examine(
         )
     )
     replaced = _repaired_lines(db, PayoutLine.payable_id.in_(payables))
+    otherwise = against_payables(db, PayoutLine.payable_id.in_(payables))
     found = []
     for row in rows:
         values: tuple[Any, ...] = tuple(row)
         looked_up: dict[str, Any] = {
-            "account": Account(*values[15:21]) if values[15] is not None else None,
+            "account": Account(*values[15:23]) if values[15] is not None else None,
             "guardians": guardians.get(row[2], {}),
             "on_live_line": row[0] in live,
             "replaces_id": replaced.get(row[0]),
+            "said_otherwise": otherwise.get(row[0]),
+            "preparer": preparer,
         }
         item = Candidate(*values[:15], **looked_up)
         refusals, warnings = judge(item, on, without=without)

@@ -22,9 +22,10 @@ from app.core.errors import Conflict
 from app.core.i18n import _m
 from app.files.models import FileKind
 from app.files.store import store
+from app.files.uploads import clean_table_name
 from app.ledger import Book
 from app.ledger.models import EntryKind
-from app.payouts.batches import post_line
+from app.payouts.batches import hold, post_line
 from app.payouts.codes import Verdict, verdict_of
 from app.payouts.models import (
     BatchState,
@@ -96,7 +97,7 @@ def import_result(
             )
         )
     touched = {batch.id, *(line.batch_id for line, _ in lines.values())}
-    _hold(db, touched)
+    hold(db, touched)
     states = _other_persons(db, actor, touched)
     lines = _lines_of(db, rows)
     if states == {BatchState.RECONCILED} and all(_is_known(row, lines) for row in rows):
@@ -107,7 +108,7 @@ def import_result(
         )
         raise Conflict(sentence, code="payouts.file-known", fields={"file": sentence})
     file = _store(db, actor, batch, name, content, sha256, len(rows))
-    import_ = _Import(db, actor, lines, _conflicting(rows))
+    import_ = _Import(db, actor, lines, _conflicting(rows), file.public_id)
     counts: Counter[str] = Counter()
     late = 0
     for row in rows:
@@ -161,17 +162,6 @@ def _lines_of(db: Session, rows: Sequence[BankRow]) -> dict[str, tuple[PayoutLin
     return found
 
 
-def _hold(db: Session, batch_ids: set[int]) -> None:
-    """Imports and the reconciliation of one batch come one after the other: the first holds its row until it ends."""
-    for batch_id in sorted(batch_ids):
-        db.execute(
-            update(PayoutBatch)
-            .where(PayoutBatch.id == batch_id)
-            .values(state=PayoutBatch.state)
-            .execution_options(synchronize_session=False)
-        )
-
-
 def _other_persons(db: Session, actor: Actor, batch_ids: set[int]) -> set[str]:
     """The states of the batches that a file speaks of; refused for whoever sent one of them out, by any account."""
     wanted = select(PayoutBatch).where(PayoutBatch.id.in_(batch_ids)).order_by(PayoutBatch.id)
@@ -205,7 +195,9 @@ def _is_known(row: BankRow, lines: Mapping[str, tuple[PayoutLine, Payable]]) -> 
 def _store(
     db: Session, actor: Actor, batch: PayoutBatch, name: str, content: bytes, sha256: bytes, rows: int
 ) -> PayoutFile:
-    stored = store(db, actor, FileKind.RESULT_FILE, name, "application/octet-stream", content)
+    stored = store(
+        db, actor, FileKind.RESULT_FILE, clean_table_name(name), "application/octet-stream", content
+    )
     file = PayoutFile(
         batch_id=batch.id, kind=PayoutFileKind.RESULT.value, file_id=stored.id, sha256=sha256, rows=rows,
         added_by=actor.person_id,
@@ -229,11 +221,13 @@ class _Import:
         actor: Actor,
         lines: Mapping[str, tuple[PayoutLine, Payable]],
         conflicting: frozenset[str],
+        file: str,
     ) -> None:
         self.db = db
         self.actor = actor
         self.lines = lines
         self.conflicting = conflicting
+        self.file = file
         self.today = clock.today()
         batches = {line.batch_id for line, _ in lines.values()}
         self.released = {
@@ -279,13 +273,15 @@ class _Import:
         if line.state == LineState.RETURNED:
             return RowOutcome.REPEATED, None
         late = line.state == LineState.PAID
+        # One that was booked as paid after all may come back once more, and that is a booking of its own.
+        occasion = f"late-return:{self.file}" if line.returned_on else "late-return"
         on = self._day(row, line)
         self._move(line, LineState.RETURNED, row, returned_on=on)
         if late:
             self._set(Payable, payable, {"state": PayableState.BATCHED.value})
         post_line(
             self.db, self.actor, EntryKind.RETURNED, line, payable, Book.BANK if late else Book.IN_TRANSIT,
-            Book.RETURNED, booked_on=on, occasion="late-return" if late else "",
+            Book.RETURNED, booked_on=on, occasion=occasion if late else "",
         )  # fmt: skip
         self._tell(Tag.LINE_RETURNED, line, row)
         return RowOutcome.RETURNED, Why.LATE if late else None

@@ -15,6 +15,7 @@ from app.core.i18n import Message, _m, _mn
 from app.core.money import format_yuan
 from app.ledger import Book
 from app.ledger.models import Posting
+from app.payouts.contradictions import against_payables, not_again
 from app.payouts.gate import stale_lines
 from app.payouts.models import BatchState, LineState, PayoutBatch, PayoutLine
 from app.workflow import Transition, Workflow
@@ -42,6 +43,25 @@ def a_sender(actor: Actor, batch: PayoutBatch) -> Message | None:
         if getattr(batch, column) == actor.person:
             return sentence
     return None
+
+
+def may_be_checked(db: Session, actor: Actor, batch: PayoutBatch) -> Message | None:
+    """Another person, and the bank does not say of any payment in it that it was made before."""
+    return another_person(db, actor, batch) or _said_otherwise(db, batch)
+
+
+def _said_otherwise(db: Session, batch: PayoutBatch) -> Message | None:
+    here = select(PayoutLine.payable_id).where(PayoutLine.batch_id == batch.id)
+    rows = against_payables(db, PayoutLine.payable_id.in_(here))
+    if not rows:
+        return None
+    first = db.execute(
+        select(PayoutLine.line_no, PayoutLine.payable_id)
+        .where(PayoutLine.batch_id == batch.id, PayoutLine.payable_id.in_(rows))
+        .order_by(PayoutLine.line_no)
+        .limit(1)
+    ).one()
+    return _m("Line %(no)s: %(why)s", no=first.line_no, why=not_again(rows[first.payable_id]))
 
 
 def may_be_released(db: Session, actor: Actor, batch: PayoutBatch) -> Message | None:
@@ -82,6 +102,15 @@ def may_be_reconciled(db: Session, actor: Actor, batch: PayoutBatch) -> Message 
             "%(n)s lines have no final result from the bank yet. Import the bank's result first.",
             sums[LineState.SENT][0],
         )
+    rows = against_payables(db, PayoutLine.batch_id == batch.id)
+    if rows:
+        file, row_no = next(iter(rows.values()))
+        return _m(
+            "Row %(row)s of the bank's file %(file)s says otherwise of a line of this batch and is kept aside. Deal "
+            "with that row first.",
+            file=file,
+            row=row_no,
+        )
     paid = int(sums.get(LineState.PAID, (0, 0))[1])
     booked = -int(
         db.scalar(
@@ -106,7 +135,7 @@ def _transitions() -> tuple[Transition, ...]:
     return (
         Transition(
             "check", prepared, BatchState.CHECKED, Permission.PAYOUTS_CHECK, _m("Confirm the check"),
-            Tag.BATCH_CHECKED, guard=another_person,
+            Tag.BATCH_CHECKED, guard=may_be_checked,
         ),
         Transition(
             "send-back", prepared, cancelled, Permission.PAYOUTS_CHECK, _m("Send back"), Tag.BATCH_SENT_BACK,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -17,9 +18,10 @@ from app.core.errors import Conflict, Invalid, NotFound
 from app.core.i18n import Message, _m
 from app.core.identity import check_document
 from app.core.mask import mask_id, mask_phone
+from app.core.problem import Problem
 from app.db import violates
 from app.registry import current, desk
-from app.registry.forms import ChangeForm, EnrolmentForm, VoidForm
+from app.registry.forms import ERASABLE, ChangeForm, EnrolmentForm, VoidForm, must_belong
 from app.registry.models import Enrolment, RecordState, School, Student
 from app.registry.students import (
     DOCUMENT_UNIQUE,
@@ -50,19 +52,39 @@ def change(db: Session, actor: Actor, student: Student, form: ChangeForm) -> Stu
     must_stand(student)
     must_be_unchanged(student, form.version)
     _agree(student, form)
+    number = form.document_number
+    document = {"document_type": form.document_type, "document_number": number} if number else {}
+    values = {name: getattr(form, name) for name in ("name", *PLAIN, *ERASABLE)}
+    rewrite(db, actor, student, {**values, **document}, reason=form.reason, erase=form.erase)
+    return student
+
+
+def rewrite(
+    db: Session, actor: Actor, student: Student, values: Mapping[str, Any], *, reason: str | None = None,
+    source: str | None = None, erase: Collection[str] = (),
+) -> bool:  # fmt: skip
+    """Set what differs of the personal data among `values`; an empty protected value leaves what is on record, but
+    for those to `erase`. Tells whether anything differed. `source` is the import that says so, where it was one."""
     old: dict[str, Any] = {}
     new: dict[str, Any] = {}
-    if form.name != student.name:
-        old["name"], new["name"] = student.name, form.name
-        named(db, student, form.name)
-    for name in PLAIN:
-        before, after = getattr(student, name), getattr(form, name)
+    name = values.get("name")
+    if name and name != student.name:
+        old["name"], new["name"] = student.name, name
+        named(db, student, name)
+    for plain in (*PLAIN, "hukou_kind"):
+        before, after = getattr(student, plain), values.get(plain, getattr(student, plain))
         if before != after:
-            old[name], new[name] = before, after
-            setattr(student, name, after)
-    _protected(student, form, old, new)
+            old[plain], new[plain] = before, after
+            setattr(student, plain, after)
+    _protected(student, values, old, new)
+    for name in erase:
+        if getattr(student, name):
+            old[name], new[name] = "***", ""
+            setattr(student, name, None)
+            if name == "student_number":
+                student.student_number_index = None
     if not new:
-        return student
+        return False
     try:
         with db.begin_nested():
             db.flush()  # the answer of the unique indexes
@@ -73,53 +95,58 @@ def change(db: Session, actor: Actor, student: Student, form: ChangeForm) -> Stu
         if violates(error, STUDENT_NUMBER_UNIQUE):
             raise Conflict(NOT_STORED, fields={"student_number": NUMBER_TAKEN}) from None
         raise
-    record(db, actor, Tag.STUDENT_CHANGED, subject=("student", student.public_id), old=old, new=new,
-           reason=form.reason)  # fmt: skip
-    return student
+    told = {"import": source} if source else {}
+    record(db, actor, Tag.STUDENT_CHANGED, subject=("student", student.public_id), old=old, new={**new, **told},
+           reason=reason)  # fmt: skip
+    return True
 
 
 def _agree(student: Student, form: ChangeForm) -> None:
-    """Birth date and sex agree with the number that the student will have."""
-    if form.document_number is None:
-        if form.document_type != student.document_type:
-            wrong = _m("Another kind of document has another number. Enter it.")
-            raise Invalid(FIELDS, fields={"document_number": wrong})
-        number = student.document_number
-        identity = (
-            check_document(form.document_type, number, today=clock.today()).identity if number else None
-        )
-        if identity is not None:
-            said: dict[str, Message] = {}
-            if form.birth_date != identity.birth_date:
-                said["birth_date"] = _m(
-                    "The identity number says %(day)s. Correct one of the two.", day=identity.birth_date
-                )
-            if form.sex != identity.sex:
-                said["sex"] = _m("The identity number says otherwise. Correct one of the two.")
-            if said:
-                raise Invalid(FIELDS, fields=said)
-
-
-def _protected(student: Student, form: ChangeForm, old: dict[str, Any], new: dict[str, Any]) -> None:
-    number = form.document_number
-    if number and (number, form.document_type) != (student.document_number, student.document_type):
-        old["document"], new["document"] = student.document_mask, mask_id(number)
-        student.document_type = form.document_type
-        student.document_number, student.document_mask = number, mask_id(number)
-        student.document_index = identity_index(form.document_type, number)
+    """Birth date, sex and a new student number agree with the number that the student will have; what is to be erased
+    is not typed as well."""
+    if form.document_number is None and form.document_type != student.document_type:
+        wrong = _m("Another kind of document has another number. Enter it.")
+        raise Invalid(FIELDS, fields={"document_number": wrong})
+    number = form.document_number or student.document_number
+    identity = check_document(form.document_type, number, today=clock.today()).identity if number else None
+    said: dict[str, Message] = {}
+    if identity is not None and form.document_number is None:
+        if form.birth_date != identity.birth_date:
+            said["birth_date"] = _m(
+                "The identity number says %(day)s. Correct one of the two.", day=identity.birth_date
+            )
+        if form.sex != identity.sex:
+            said["sex"] = _m("The identity number says otherwise. Correct one of the two.")
+    # The one on record may lag behind a corrected identity number.
     if form.student_number and form.student_number != student.student_number:
-        old["student_number"], new["student_number"] = (
-            mask_id(student.student_number),
-            mask_id(form.student_number),
-        )
-        student.student_number = form.student_number
-        student.student_number_index = student_number_index(form.student_number)
-    if form.phone and form.phone != student.phone:
-        old["phone"], new["phone"] = mask_phone(student.phone), mask_phone(form.phone)
-        student.phone = form.phone
-    if form.address and form.address != student.address:
+        try:
+            must_belong(form.student_number, identity)
+        except Problem as problem:
+            said["student_number"] = problem.message
+    for name in form.erase:
+        if getattr(form, name):
+            said[name] = _m("A new value is typed, and the stored one is to be removed. Do one of the two.")
+    if said:
+        raise Invalid(FIELDS, fields=said)
+
+
+def _protected(student: Student, values: Mapping[str, Any], old: dict[str, Any], new: dict[str, Any]) -> None:
+    number, kind = values.get("document_number"), values.get("document_type")
+    if number and kind and (number, kind) != (student.document_number, student.document_type):
+        old["document"], new["document"] = student.document_mask, mask_id(number)
+        student.document_type = kind
+        student.document_number, student.document_mask = number, mask_id(number)
+        student.document_index = identity_index(kind, number)
+    if (text := values.get("student_number")) and text != student.student_number:
+        old["student_number"], new["student_number"] = mask_id(student.student_number), mask_id(text)
+        student.student_number = text
+        student.student_number_index = student_number_index(text)
+    if (phone := values.get("phone")) and phone != student.phone:
+        old["phone"], new["phone"] = mask_phone(student.phone), mask_phone(phone)
+        student.phone = phone
+    if (address := values.get("address")) and address != student.address:
         old["address"], new["address"] = "***" if student.address else "", "***"
-        student.address = form.address
+        student.address = address
 
 
 # --- Schooling --------------------------------------------------------------------------------

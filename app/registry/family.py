@@ -197,31 +197,40 @@ def change_guardian(
     actor.require(Permission.STUDENTS_CHANGE)
     must_stand(student)
     guardian, _ = get_guardian(db, student, public_id)
-    elsewhere = stands_elsewhere(db, actor, guardian)
-    if elsewhere is not None:
-        raise Conflict(elsewhere)
     if guardian.version != form.version:
         raise Conflict(
             _m("Somebody else has changed this guardian since you opened the page. Look at it again, then repeat "
                "your change."),
             code="registry.overtaken",
         )  # fmt: skip
+    rewrite_guardian(db, actor, student, guardian, name=form.name, number=form.number, phone=form.phone)
+    return guardian
+
+
+def rewrite_guardian(
+    db: Session, actor: Actor, student: Student, guardian: Guardian, *, name: str, number: str | None,
+    phone: str | None,
+) -> None:  # fmt: skip
+    """Set what differs of a guardian's data, for every child of that guardian: all of them must be within reach."""
+    elsewhere = stands_elsewhere(db, actor, guardian)
+    if elsewhere is not None:
+        raise Conflict(elsewhere)
     old: dict[str, str] = {}
     new: dict[str, str] = {}
-    if form.name != guardian.name:
-        old["name"], new["name"] = guardian.name, form.name
-        guardian.name = form.name
-    if form.phone and form.phone != guardian.phone:
-        old["phone"], new["phone"] = mask_phone(guardian.phone), mask_phone(form.phone)
-        guardian.phone = form.phone
-    if form.number and form.number != guardian.document_number:
-        if student.document_type == "1" and student.document_number == form.number:
+    if name != guardian.name:
+        old["name"], new["name"] = guardian.name, name
+        guardian.name = name
+    if phone and phone != guardian.phone:
+        old["phone"], new["phone"] = mask_phone(guardian.phone), mask_phone(phone)
+        guardian.phone = phone
+    if number and number != guardian.document_number:
+        if student.document_type == "1" and student.document_number == number:
             raise Invalid(FIELDS, fields={"number": _m("This is the student's own number.")})
-        old["document"], new["document"] = guardian.document_mask, mask_id(form.number)
-        guardian.document_number, guardian.document_mask = form.number, mask_id(form.number)
-        guardian.document_index = guardian_index(form.number)
+        old["document"], new["document"] = guardian.document_mask, mask_id(number)
+        guardian.document_number, guardian.document_mask = number, mask_id(number)
+        guardian.document_index = guardian_index(number)
     if not new:
-        return guardian
+        return
     try:
         with db.begin_nested():
             db.flush()  # the answer of the unique index
@@ -234,7 +243,22 @@ def change_guardian(
            old={"guardian": guardian.public_id, **old}, new={"guardian": guardian.public_id, **new})  # fmt: skip
     if "name" in new:
         _rename_accounts(db, actor, guardian)
-    return guardian
+
+
+def guardian_named(db: Session, student: Student, name: str) -> Guardian:
+    """One of today's guardians of this student, by name."""
+    found = db.scalars(
+        select(Guardian)
+        .join(Guardianship, Guardianship.guardian_id == Guardian.id)
+        .where(Guardian.name == name, Guardianship.student_id == student.id, Guardianship.valid_to.is_(None))
+        .order_by(Guardianship.id)
+        .limit(1)
+    ).first()
+    if found is None:
+        raise Invalid(
+            FIELDS, fields={"account_holder": _m("The holder is the student, or one of today's guardians.")}
+        )
+    return found
 
 
 def _rename_accounts(db: Session, actor: Actor, guardian: Guardian) -> None:

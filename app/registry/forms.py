@@ -49,6 +49,7 @@ from app.core.text import normalise_class_no, normalise_name
 YOUNGEST: Final = 1
 OLDEST: Final = 45
 EARLIEST: Final = date(1990, 1, 1)
+ERASABLE: Final = ("student_number", "phone", "address")
 # Control, direction and line characters; private-use ones stay, old registers need them.
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -252,6 +253,15 @@ def _identity(info: ValidationInfo) -> IdentityNumber | None:
     return check_document(kind, number, today=clock.today()).identity if kind and number else None
 
 
+def must_belong(number: str, identity: IdentityNumber | None) -> None:
+    """Refuse a student number that was made of somebody else's identity number."""
+    if identity is not None and number[0] == "G" and number[1:] != identity.value:
+        raise Problem(
+            "student_number.other",
+            _m("This student number belongs to another identity number; compare both."),
+        )
+
+
 class RegisterForm(_Bearer):
     """A student with schooling, and if known a guardian, an account and categories, on one page."""
 
@@ -269,6 +279,12 @@ class RegisterForm(_Bearer):
     account_number: AccountText | None = None
     categories: list[Category] = Field(default_factory=list, max_length=24)
 
+    @field_validator("student_number")
+    def _own_number(cls, number: str | None, info: ValidationInfo) -> str | None:
+        if number is not None:
+            must_belong(number, _identity(info))
+        return number
+
     @field_validator("guardian_number")
     def _guardian_number(cls, text: str | None) -> str | None:
         return None if text is None else check_document("1", text, today=clock.today()).value
@@ -283,6 +299,7 @@ class ChangeForm(_Bearer):
 
     version: int
     document_number: DocumentText | None = None  # type: ignore[assignment] # empty: unchanged
+    erase: list[Annotated[_Typed, one_of(frozenset(ERASABLE))]] = Field(default_factory=list, max_length=9)
     reason: Reason | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, NamedTuple
@@ -9,8 +10,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, not_, select
 from sqlalchemy.orm import Session
 
+from app.access.scope import scope_condition
+from app.core.actor import Actor
+from app.core.crypto import token_hash
 from app.core.paging import PAGE_SIZE, Direction, Page, read_page
-from app.sponsorship.claims import run_out_now
+from app.sponsorship.claims import own_token, run_out_now
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import Claim, ClaimState, Introduction, Place, PlaceState
 from app.sponsorship.safety import PUBLIC_COLUMNS
@@ -161,6 +165,7 @@ class OwnClaim(NamedTuple):
     confirmed_at: Any
     reason: str
     share_no: int
+    hold_token: bytes
 
     @property
     def share_fen(self) -> int:
@@ -180,7 +185,7 @@ def _own(sponsor_id: int) -> Any:
         select(
             Claim.public_id, Place.public_id, Place.alias, Place.stage, Place.authority_code, Place.need_fen,
             Place.shares, Introduction.number, Claim.state, Claim.held_at, Claim.held_until, Claim.confirmed_at,
-            Claim.reason, Claim.share_no,
+            Claim.reason, Claim.share_no, Claim.hold_token,
         )
         .join(Place, Place.id == Claim.place_id)
         .join(Introduction, Introduction.id == Place.introduction_id)
@@ -199,6 +204,25 @@ def own_open(db: Session, sponsor_id: int) -> list[OwnClaim]:
         .order_by(_OPEN_FIRST, Claim.held_until, Claim.id)
     ).all()
     return [OwnClaim(*row) for row in rows]
+
+
+def begun_with(found: Iterable[OwnClaim], key: str) -> set[str]:
+    """Those holds that the browser with this secret began, and can confirm."""
+    return {
+        claim.public_id
+        for claim in found
+        if key and hmac.compare_digest(bytes(claim.hold_token), token_hash(own_token(key, claim.public_id)))
+    }
+
+
+def claim_aliases(db: Session, actor: Actor, claims: Sequence[str]) -> dict[str, str]:
+    """The aliases of claims that this account may see, by public id."""
+    rows = db.execute(
+        select(Claim.public_id, Place.alias)
+        .join(Place, Place.id == Claim.place_id)
+        .where(scope_condition(actor, Claim), Claim.public_id.in_(claims))
+    )
+    return {row.public_id: row.alias for row in rows}
 
 
 def own_claims(

@@ -14,6 +14,7 @@ from app.access.models import Person
 from app.access.scope import scope_condition
 from app.core.actor import Actor
 from app.core.paging import PAGE_SIZE, Direction, Page, read_page
+from app.core.text import name_keys
 from app.ledger.models import Book, Entry, Posting
 from app.payouts.models import Payable
 from app.sponsorship.deallocations import SOURCE, can_be_taken_back
@@ -144,11 +145,18 @@ def deallocations_of(
 
 def sponsor_options(db: Session, actor: Actor) -> Sequence[Any]:
     """(public id, name) of the sponsors that a remittance may belong to."""
-    return db.execute(
-        select(Sponsor.public_id, Sponsor.name)
-        .where(scope_condition(actor, Sponsor), Sponsor.state == SponsorState.APPROVED)
-        .order_by(Sponsor.name, Sponsor.id)
-    ).all()
+    return by_sound(
+        db.execute(
+            select(Sponsor.public_id, Sponsor.name).where(
+                scope_condition(actor, Sponsor), Sponsor.state == SponsorState.APPROVED
+            )
+        ).all()
+    )
+
+
+def by_sound(sponsors: Sequence[Any]) -> list[Any]:
+    """(public id, name) in the order in which their names are spoken: sponsors are few and have no key for it."""
+    return sorted(sponsors, key=lambda row: (name_keys(row.name).sort_key, row.public_id))
 
 
 def refunds_of(db: Session, remittance: Remittance) -> Sequence[Any]:

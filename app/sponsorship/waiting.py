@@ -144,12 +144,12 @@ def _of_sponsor(db: Session, actor: Actor) -> list[Waiting]:
 
 @dataclass(frozen=True)
 class PublicFigures:
-    """Closed introductions with what came of them; the open one apart. Amounts in fen."""
+    """Closed introductions with what came of them; those that are open apart. Amounts in fen."""
 
     introductions: int
     sponsored: int
     paid_fen: int
-    open_number: int | None
+    open_numbers: tuple[int, ...]
     open_places: int
     free_places: int
 
@@ -186,16 +186,10 @@ def public_figures(db: Session) -> PublicFigures:
         )
         or 0
     )
-    current = db.execute(
-        select(Introduction.id, Introduction.number)
-        .where(Introduction.state == IntroductionState.PUBLISHED)
-        .order_by(Introduction.number.desc())
-        .limit(1)
-    ).first()
+    published = (Introduction.state == IntroductionState.PUBLISHED,)
+    numbers = db.scalars(select(Introduction.number).where(*published).order_by(Introduction.number)).all()
     places = free = 0
-    if current is not None:
-        listed = (Place.introduction_id == current.id, Place.state == PlaceState.LISTED)
-        places = db.scalar(select(func.count()).select_from(Place).where(*listed)) or 0
+    if numbers:
         live = (
             select(func.count())
             .select_from(Claim)
@@ -205,7 +199,12 @@ def public_figures(db: Session) -> PublicFigures:
             )
             .scalar_subquery()
         )
-        free = db.scalar(select(func.count()).select_from(Place).where(*listed, live < Place.shares)) or 0
-    return PublicFigures(
-        introductions, sponsored, by_bureau + directly, current.number if current else None, places, free
-    )
+        listed = (
+            select(func.count())
+            .select_from(Place)
+            .join(Introduction, Introduction.id == Place.introduction_id)
+            .where(*published, Place.state == PlaceState.LISTED)
+        )
+        places = db.scalar(listed) or 0
+        free = db.scalar(listed.where(live < Place.shares)) or 0
+    return PublicFigures(introductions, sponsored, by_bureau + directly, tuple(numbers), places, free)

@@ -135,7 +135,8 @@ document.addEventListener("click", (event) => {
 const keys = document.querySelector("[data-shortcuts]");
 keys.checked = !document.cookie.includes("shortcuts=off");
 keys.addEventListener("change", () => {
-  document.cookie = `shortcuts=${keys.checked ? "on" : "off"}; path=/; max-age=31536000; samesite=lax`;
+  const [own, bound] = location.protocol === "https:" ? ["__Host-", "; secure"] : ["", ""];
+  document.cookie = `${own}shortcuts=${keys.checked ? "on" : "off"}; path=/; max-age=31536000; samesite=lax${bound}`;
 });
 
 document.addEventListener("keydown", (event) => {

@@ -18,6 +18,7 @@ from app.core.i18n import Message, _m, format_date
 from app.oversight.wanted import Wanted, find_sponsor
 from app.registry.places import known
 from app.sponsorship.models import Agreement, IntroductionState, Place, Sponsor
+from app.sponsorship.remittance_lists import by_sound
 from app.sponsorship.workflow import INTRODUCTION
 from app.web.narrowing import Narrowing, narrowing
 
@@ -45,9 +46,9 @@ class Asked:
         return [(state.value, INTRODUCTION.states[state][0]) for state in STATES]
 
 
-def kept(request: Request) -> str:
-    """The part of an address that carries the filters on: `?as_at=...`, or nothing."""
-    given = {name: value for name, value in narrowing(request, *KEPT).values.items() if value}
+def kept(request: Request, *names: str) -> str:
+    """The part of an address that carries the filters on: `?as_at=...`, or nothing; `names` are further filters."""
+    given = {name: value for name, value in narrowing(request, *KEPT, *names).values.items() if value}
     return f"?{urlencode(given)}" if given else ""
 
 
@@ -136,9 +137,7 @@ def _offer(db: Session, actor: Actor, asked: Asked, sees_sponsors: bool) -> None
     if sees_sponsors:
         asked.sponsors = [
             (row.public_id, row.name)
-            for row in db.execute(
-                select(Sponsor.public_id, Sponsor.name)
-                .where(_sponsors_in_scope(actor))
-                .order_by(Sponsor.name, Sponsor.id)
+            for row in by_sound(
+                db.execute(select(Sponsor.public_id, Sponsor.name).where(_sponsors_in_scope(actor))).all()
             )
         ]

@@ -26,6 +26,8 @@ router = APIRouter(include_in_schema=False)
 Auditor = Annotated[Actor, requires(Permission.AUDIT_READ)]
 
 
+# Filters of the list that an event's page keeps, besides its days.
+_FILTER: Final = ("area", "login", "subject")
 # What the filter may hold: an area, or one kind of event.
 _KINDS: Final[dict[str, Message]] = {**AREA_NAMES, **TAG_NAMES}
 
@@ -40,7 +42,7 @@ def _kinds_by_area() -> list[tuple[Message, list[tuple[str, Message]]]]:
 
 @router.get("/audit", name="audit")
 def chain(request: Request, actor: Auditor, db: ReadDb) -> Response:
-    form = narrowing(request, "area", "login", "subject", "since", "until")
+    form = narrowing(request, *_FILTER, "since", "until")
     values = form.values
     area = values["area"] if values["area"] in _KINDS else ""
     found = events.list_events(
@@ -51,7 +53,7 @@ def chain(request: Request, actor: Auditor, db: ReadDb) -> Response:
     return page(
         request, "audit/list.html", actor=actor, filter=form, area=area, page=found, kinds=_KINDS,
         subjects=SUBJECT_NAMES, areas=list(AREA_NAMES.items()), kinds_by_area=_kinds_by_area(),
-        last=verification.last_verification(db), keep=kept(request),
+        last=verification.last_verification(db), keep=kept(request, *_FILTER),
     )  # fmt: skip
 
 
@@ -82,5 +84,5 @@ def event(request: Request, seq: int, actor: Auditor, db: ReadDb) -> Response:
         view=view,
         kinds=_KINDS,
         subjects=SUBJECT_NAMES,
-        keep=kept(request),
+        keep=kept(request, *_FILTER),
     )

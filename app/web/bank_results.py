@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter
+from pydantic import Field
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,7 +18,7 @@ from app.core.i18n import Message, _m, _mn
 from app.door.access import requires
 from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
-from app.payouts import aside, batches, queries, resultfile, results
+from app.payouts import after_all, aside, batches, queries, resultfile, results
 from app.payouts.codes import BANK_CODES
 from app.payouts.models import BatchState
 from app.payouts.workflow import LINE_STATES, a_sender
@@ -25,11 +26,21 @@ from app.web.payout_words import OUTCOMES, why_aside
 from app.web.render import flash, page, redirect
 from app.workflow import ReasonForm
 
+
+class DecisionForm(ReasonForm):
+    decision: Annotated[str, Field(max_length=10)] = ""
+
+
 router = APIRouter(include_in_schema=False)
 Reader = Annotated[Actor, requires(Permission.PAYOUTS_READ)]
 Finance = Annotated[Actor, requires(Permission.PAYOUTS_RECONCILE)]
 RESULTS_ADDRESS = "/payouts/{batch:pid}/results"
 ROW_ADDRESS = "/payouts/aside/{file:pid}/{row_no:int}"
+# What became of a payment that came back and that the bank now calls paid.
+DECISIONS: Final = (
+    ("paid", _m("It was paid after all"), _m("The line is booked as paid, and it is never sent again.")),
+    ("dealt", _m("It was not paid"), _m("Nothing is booked. The line can be repaired and sent again.")),
+)
 
 
 # --- A result file --------------------------------------------------------------------------------
@@ -122,6 +133,7 @@ def _row_page(
     request: Request, actor: Actor, file: str, row_no: int, db: Session, form: Submitted
 ) -> Response:
     row = aside.get_aside(db, actor, file, row_no)
+    may_clear = row.open and actor.may(Permission.PAYOUTS_RECONCILE)
     return page(
         request,
         "payouts/aside_row.html",
@@ -133,7 +145,8 @@ def _row_page(
         codes=BANK_CODES,
         outcomes=OUTCOMES,
         line_states=LINE_STATES,
-        may_clear=row.open and actor.may(Permission.PAYOUTS_RECONCILE),
+        may_clear=may_clear,
+        decisions=DECISIONS if may_clear and after_all.says_paid(row) else (),
     )
 
 
@@ -145,7 +158,19 @@ def show_row(request: Request, actor: Reader, file: str, row_no: int, db: ReadDb
 @router.post(ROW_ADDRESS)
 def clear_row(request: Request, actor: Finance, file: str, row_no: int, form: Form, db: Db) -> Response:
     form.redraw = partial(_row_page, request, actor, file, row_no)
-    cleared = aside.clear(db, actor, file, row_no, reason=form.bind(ReasonForm).reason)
+    wanted = form.bind(DecisionForm)
+    if after_all.says_paid(aside.get_aside(db, actor, file, row_no)):
+        if wanted.decision not in {code for code, *_ in DECISIONS}:
+            missing = _m("Say first which of the two holds.")
+            raise Invalid(missing, fields={"decision": missing})
+        if wanted.decision == "paid":
+            line = after_all.book_as_paid(db, actor, file, row_no, reason=wanted.reason)
+            return redirect(
+                request,
+                f"/payouts/lines/{line.public_id}",
+                _m("The line is booked as paid, and the row is dealt with."),
+            )
+    cleared = aside.clear(db, actor, file, row_no, reason=wanted.reason)
     return redirect(
         request,
         "/payouts/aside",

@@ -26,6 +26,7 @@ from app.sponsorship.models import ClaimState, Sponsor
 from app.sponsorship.schedule import share_of
 from app.sponsorship.sponsor_forms import DecideForm
 from app.sponsorship.workflow import CLAIM
+from app.web.bulk_words import left_out
 from app.web.money_words import ended
 from app.web.narrowing import narrowing, place_in_list
 from app.web.render import page, redirect
@@ -95,10 +96,11 @@ def decide(request: Request, actor: Decider, form: Form, db: Db) -> Response:
             fields={"reason": _m("Write a reason.")},
         )
     decisions = claims.decide_many(db, actor, wanted.claim, action=wanted.action, reason=wanted.reason)
-    lost = [decision.refusal for decision in decisions if decision.refusal is not None]
-    count = len(decisions) - len(lost)
+    lost = sum(decision.refusal is not None for decision in decisions)
+    count = len(decisions) - lost
     if lost:
-        message = _m("%(n)s decided; %(lost)s not: %(why)s", n=count, lost=len(lost), why=str(lost[0]))
+        why = left_out(db, actor, decisions)
+        message = _m("%(n)s decided; %(lost)s not. %(why)s", n=count, lost=lost, why=why)
         return redirect(request, "/claims", message, kind="warning")
     if wanted.action == "approve":
         return redirect(

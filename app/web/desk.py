@@ -69,8 +69,9 @@ def create(request: Request, actor: Officer, form: Form, db: Db) -> Response:
         asked = _part(form)
         found = _look_up(request, actor, asked.document, asked.name)
         if found.birth_date:
-            form.values["birth_date"] = form.get("birth_date") or found.birth_date.isoformat()
-            form.values["sex"] = form.get("sex") or found.sex
+            # What an earlier number filled in must not outlive it: the number tells, whatever stands in the fields.
+            form.values["birth_date"] = found.birth_date.isoformat()
+            form.values["sex"] = found.sex
         return _form_page(request, actor, db, form)
     filled = form.bind(RegisterForm)
     found = _look_up(request, actor, filled.document, filled.name)

@@ -17,6 +17,10 @@ _LOST: Final = _m(
     "What you typed could not be kept: the form is too large, or it was opened by somebody who is not logged in here "
     "now. Go back in the browser; if your entries still stand there, copy them before you load the page again."
 )
+_AGAIN: Final = _m(
+    "Leave this page open and load it again in a minute: the browser then sends what you typed once more. It is stored "
+    "once at most."
+)
 
 
 def draw(request: Request, refusal: Refusal) -> Response:
@@ -38,7 +42,7 @@ def draw(request: Request, refusal: Refusal) -> Response:
         status_code=refusal.status,
         title=refusal.title,
         sentence=refusal.message,
-        kept=_KEPT if refusal.again else _LOST if refusal.lost else None,
+        kept=_KEPT if refusal.again else _LOST if refusal.lost else _AGAIN if refusal.resend else None,
         steps=steps,
         status=refusal.status,
     )

@@ -18,6 +18,7 @@ from app.oversight import waiting as oversight_waiting
 from app.oversight.verification import last_verification
 from app.payouts import waiting as payouts_waiting
 from app.registry import waiting as registry_waiting
+from app.registry.imports import waiting as imports_waiting
 from app.registry.places import authority_name, school_name
 from app.sponsorship import waiting as sponsorship_waiting
 from app.web.render import page
@@ -42,6 +43,7 @@ def home(request: Request, actor: Annotated[Actor, public()], db: SnapshotDb) ->
         for area in (
             oversight_waiting,
             registry_waiting,
+            imports_waiting,
             sponsorship_waiting,
             payouts_waiting,
             access_waiting,

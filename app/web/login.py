@@ -24,7 +24,7 @@ from app.door import kept
 from app.door.access import public, signed_in
 from app.door.address import client_network
 from app.door.confirming import find_half
-from app.door.cookies import device_cookie, session_cookie, session_limits
+from app.door.cookies import device_cookie, language_cookie, session_cookie, session_limits
 from app.door.forms import Form, Submitted, blank, repeatable
 from app.door.sessions import Db, ReadDb
 from app.web.render import flash, page, redirect
@@ -169,7 +169,7 @@ def _set_cookies(response: Response, settings: Settings, entered: sign_in.Signed
 def set_language(response: Response, settings: Settings, locale: str) -> None:
     if locale in LOCALES:
         response.set_cookie(
-            "lang", locale, max_age=_LANGUAGE_SECONDS, path="/", httponly=True, samesite="lax",
+            language_cookie(settings), locale, max_age=_LANGUAGE_SECONDS, path="/", httponly=True, samesite="lax",
             secure=settings.cookies_secure,
         )  # fmt: skip
 

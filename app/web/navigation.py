@@ -24,6 +24,7 @@ HOME: Final = Item(_m("Home"), "/", None, "home")
 MENU: Final = (
     HOME,
     Item(_m("Students"), "/students", Permission.STUDENTS_READ, "students"),
+    Item(_m("Imports"), "/imports", Permission.STUDENTS_REGISTER, "imports"),
     Item(_m("Introductions"), "/introductions", Permission.INTRODUCTIONS_READ, "introductions"),
     Item(_m("Choose students"), "/places", Permission.PLACES_CLAIM, "places"),
     Item(_m("My sponsorship"), "/sponsorship", Permission.OWN_SPONSORSHIP_READ, "sponsorship"),

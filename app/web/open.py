@@ -20,6 +20,7 @@ from app.core.errors import Invalid
 from app.core.i18n import Message, _m, _mn
 from app.core.money import format_yuan
 from app.door.access import public, requires
+from app.door.cookies import own_cookie
 from app.door.forms import Form, Submitted, blank, done
 from app.door.sessions import Db, ReadDb
 from app.registry import places
@@ -27,6 +28,7 @@ from app.sponsorship import claims, listing, sponsors
 from app.sponsorship.limits import LIMITS
 from app.sponsorship.models import ClaimState, SponsorKind
 from app.sponsorship.workflow import CLAIM
+from app.web.bulk_words import left_out
 from app.web.login import local_path
 from app.web.narrowing import narrowing, place_in_list
 from app.web.render import flash, page, redirect
@@ -57,18 +59,26 @@ KINDS: Final = {state: kind for state, (_, kind) in CLAIM.states.items()}
 
 def cart_of(request: Request) -> list[str]:
     """The public ids of the places in the cart; whatever is no such id is left out."""
-    found = _ID.findall(request.cookies.get(CART_COOKIE, "")[:2000])
+    found = _ID.findall(_cookie_of(request, CART_COOKIE)[:2000])
     return list(dict.fromkeys(found))[:CART_MOST]
 
 
 def _cookie(request: Request, response: Response, name: str, value: str, seconds: int) -> None:
     settings: Settings = request.app.state.settings
+    secure = settings.cookies_secure
     if not value:
-        response.delete_cookie(name, path="/")
+        response.delete_cookie(
+            own_cookie(settings, name), path="/", httponly=True, samesite="lax", secure=secure
+        )
         return
     response.set_cookie(
-        name, value, max_age=seconds, path="/", httponly=True, samesite="lax", secure=settings.cookies_secure
-    )
+        own_cookie(settings, name), value, max_age=seconds, path="/", httponly=True, samesite="lax",
+        secure=secure,
+    )  # fmt: skip
+
+
+def _cookie_of(request: Request, name: str) -> str:
+    return request.cookies.get(own_cookie(request.app.state.settings, name), "")
 
 
 def _keep_cart(request: Request, response: Response, cart: list[str]) -> None:
@@ -77,7 +87,7 @@ def _keep_cart(request: Request, response: Response, cart: list[str]) -> None:
 
 def _hold_key(request: Request) -> str:
     """This browser's own secret, from which the tokens of its holds are made."""
-    key = request.cookies.get(KEY_COOKIE, "")
+    key = _cookie_of(request, KEY_COOKIE)
     return key if _KEY.fullmatch(key) else ""
 
 
@@ -220,7 +230,7 @@ def hold_cart(request: Request, actor: Claimant, form: Form, db: Db) -> Response
 def _result(request: Request) -> list[tuple[str, str]]:
     """What the last holding said: place, and the reason why it was lost."""
     reasons = {reason.value[0]: reason.value for reason in claims.Lost}
-    parts = request.cookies.get(RESULT_COOKIE, "")[:3000].split(".")
+    parts = _cookie_of(request, RESULT_COOKIE)[:3000].split(".")
     return [(part[:22], reasons.get(part[22:], "")) for part in parts if _ID.fullmatch(part[:22])]
 
 
@@ -242,6 +252,7 @@ def cart_result(request: Request, actor: Claimant, db: ReadDb) -> Response:
     return page(
         request, "sponsorship/cart_result.html", actor=actor, title=_m("What you hold now"),
         rows=_claim_rows(names, list(held.values())), lost=lost, hours=_hours(), form=blank(request),
+        ticked=listing.begun_with(held.values(), _hold_key(request)),
     )  # fmt: skip
 
 
@@ -268,9 +279,11 @@ def _mine_page(request: Request, actor: Actor, db: Session, form: Submitted) -> 
     names = places.known(db)
     sponsor = sponsors.own_sponsor(db, actor)
     found = listing.own_claims(db, _sponsor_id(actor), **place_in_list(request))
+    still_open = listing.own_open(db, _sponsor_id(actor))
+    ticked = form.many("claim") if form.message else listing.begun_with(still_open, _hold_key(request))
     return page(
         request, "sponsorship/my_claims.html", actor=actor, title=_m("My claims"), page=found, form=form,
-        open_rows=_claim_rows(names, listing.own_open(db, _sponsor_id(actor))),
+        open_rows=_claim_rows(names, still_open), ticked=ticked,
         rows=_claim_rows(names, list(found.rows)), state_names=STATES, state_kinds=KINDS,
         notice=claims.may_claim(sponsor.state), organisation=sponsor.kind == SponsorKind.ORGANISATION,
     )  # fmt: skip
@@ -284,17 +297,21 @@ def my_claims(request: Request, actor: Claimant, db: ReadDb) -> Response:
 @router.post("/places/mine/confirm")
 def confirm(request: Request, actor: Claimant, form: Form, db: Db) -> Response:
     form.redraw = partial(_mine_page, request, actor)
-    decisions = claims.confirm_many(db, actor, form.many("claim")[:CART_MOST], key=_hold_key(request))
-    refused = [decision.refusal for decision in decisions if decision.refusal is not None]
-    confirmed = len(decisions) - len(refused)
+    wanted = form.many("claim")[:CART_MOST]
+    if not wanted:
+        raise Invalid(_m("No student is ticked. Tick at least one."))
+    decisions = claims.confirm_many(db, actor, wanted, key=_hold_key(request))
+    refused = sum(decision.refusal is not None for decision in decisions)
+    confirmed = len(decisions) - refused
     response = done(request, "/places/mine")
     if refused:
         flash(
             request,
             response,
-            _m("%(n)s claimed; %(lost)s not: %(why)s", n=confirmed, lost=len(refused), why=str(refused[0])),
+            _m("%(n)s claimed; %(lost)s not. %(why)s", n=confirmed, lost=refused,
+               why=left_out(db, actor, decisions)),
             kind="warning",
-        )
+        )  # fmt: skip
     else:
         flash(
             request,

@@ -19,7 +19,8 @@ from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb, SnapshotDb
 from app.payouts import lines, queries, returns
 from app.payouts.codes import BANK_CODES, RETURN_CLASSES, WHAT_TO_DO, class_of
-from app.payouts.models import LineState
+from app.payouts.contradictions import against_payables, not_again
+from app.payouts.models import LineState, PayoutLine
 from app.payouts.workflow import LINE_STATES
 from app.web.oversight_words import BOOKS, KINDS
 from app.web.payout_words import OUTCOMES, why_aside
@@ -34,6 +35,7 @@ LINE_ADDRESS = "/payouts/lines/{line:pid}"
 def _line_page(request: Request, actor: Actor, public_id: str, db: Session, form: Submitted) -> Response:
     line = returns.get_line(db, actor, public_id)
     view = lines.line_view(db, line)
+    otherwise = against_payables(db, PayoutLine.payable_id == line.payable_id).get(line.payable_id)
     return page(
         request,
         "payouts/line.html",
@@ -55,7 +57,9 @@ def _line_page(request: Request, actor: Actor, public_id: str, db: Session, form
         kinds=KINDS,
         repairable=actor.may(Permission.PAYOUTS_REPAIR)
         and line.state == LineState.RETURNED
-        and line.repaired_at is None,
+        and line.repaired_at is None
+        and otherwise is None,
+        otherwise=not_again(otherwise) if otherwise else None,
     )
 
 

@@ -24,6 +24,7 @@ from app.door.sessions import Db, ReadDb, SnapshotDb
 from app.door.side import later, note_read
 from app.files.store import read_stored
 from app.payouts import (
+    accounts,
     aside,
     batches,
     gate,
@@ -50,6 +51,7 @@ Releaser = Annotated[Actor, requires(Permission.PAYOUTS_RELEASE)]
 SureReleaser = Annotated[Actor, requires_fresh(Permission.PAYOUTS_RELEASE, to=_m("release a payout batch"))]
 Finance = Annotated[Actor, requires(Permission.PAYOUTS_RECONCILE)]
 BATCH_ADDRESS = "/payouts/{batch:pid}"
+_BEFORE_BANK = (BatchState.PREPARED, BatchState.CHECKED)
 
 
 @router.get("/payouts", name="payouts")
@@ -84,7 +86,7 @@ def _new_page(request: Request, actor: Actor, db: Session, form: Submitted) -> R
     selection = _selection(asked)
     if "until" not in asked.errors:
         asked.values["until"] = selection.until.isoformat()
-    found = gate.examine(db, selection.condition(actor), on=clock.today())
+    found = gate.examine(db, selection.condition(actor), on=clock.today(), preparer=actor.person)
     payees = [item for item in found if not item.refusals][: batches.MAX_LINES]
     chosen = Payable.id.in_([item.payable_id for item in payees])
     return page(
@@ -143,6 +145,7 @@ def _record_page(request: Request, actor: Actor, public_id: str, db: Session, fo
     asked = narrowing(request, "state", "authority")
     whole = actor.scope.kind is ScopeKind.CITY
     steps, refusals = batches.steps_for(db, actor, batch)
+    rows_aside = aside.rows_of_batch(db, batch) if whole else []
     return page(
         request,
         "payouts/record.html",
@@ -173,7 +176,12 @@ def _record_page(request: Request, actor: Actor, public_id: str, db: Session, fo
         codes=BANK_CODES,
         files=queries.list_files(db, batch) if whole else [],
         file_kinds=FILE_KINDS,
-        aside=aside.rows_of_batch(db, batch) if whole else [],
+        aside=rows_aside,
+        open_aside=sum(row.open for row in rows_aside),
+        to_reconcile=batch.state == BatchState.RELEASED and actor.may(Permission.PAYOUTS_RECONCILE),
+        changed_accounts=accounts.changed_accounts(db, batch)
+        if whole and batch.state in _BEFORE_BANK
+        else [],
         why_aside=why_aside,
         late=aside.late_returns(db, batch),
         may_download=_may_download(actor),
@@ -250,6 +258,7 @@ def _release_page(request: Request, actor: Actor, public_id: str, db: Session, f
         batch=batch,
         people=queries.people(db, batch),
         places=queries.totals(db, actor, PayoutLine.batch_id == batch.id),
+        changed_accounts=accounts.changed_accounts(db, batch) if actor.scope.kind is ScopeKind.CITY else [],
         possible=any(step.action == "release" for step in steps),
         refusals=refusals,
     )

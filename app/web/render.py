@@ -19,6 +19,7 @@ from app.core.actor import NOBODY, Actor
 from app.core.crypto import CryptoProblem, key_ring
 from app.core.i18n import Message
 from app.core.money import format_yuan
+from app.door.cookies import own_cookie
 from app.door.forms import done
 from app.door.tokens import make_token
 from app.web import navigation
@@ -183,8 +184,12 @@ def page(
         _labels.reset(labels)
         _request.reset(current)
     response = HTMLResponse(html, status_code=status_code)
-    if FLASH_COOKIE in request.cookies:
-        response.delete_cookie(FLASH_COOKIE, path="/")
+    settings = _settings(request)
+    if own_cookie(settings, FLASH_COOKIE) in request.cookies:
+        response.delete_cookie(
+            own_cookie(settings, FLASH_COOKIE),
+            path="/", httponly=True, samesite="lax", secure=settings.cookies_secure,
+        )  # fmt: skip
     size = request.query_params.get("size")
     if size in {"large", "normal"}:
         _set_cookie(request, response, SIZE_COOKIE, size, max_age=365 * 86400)
@@ -216,7 +221,9 @@ def _settings(request: Request) -> Settings:
 
 
 def _size(request: Request) -> str:
-    wish = request.query_params.get("size") or request.cookies.get(SIZE_COOKIE)
+    wish = request.query_params.get("size") or request.cookies.get(
+        own_cookie(_settings(request), SIZE_COOKIE)
+    )
     return "large" if wish == "large" else "normal"
 
 
@@ -243,7 +250,8 @@ def flash(request: Request, response: Response, message: Message, *, kind: str =
         "n": message.n,
         "k": kind,
     }
-    sealed = key_ring().seal(_FLASH_PURPOSE, json.dumps(content).encode())
+    # Characters as they are: a browser keeps 4 KB of a cookie, and sixty aliases are to fit.
+    sealed = key_ring().seal(_FLASH_PURPOSE, json.dumps(content, ensure_ascii=False).encode())
     packed = base64.urlsafe_b64encode(sealed).decode()
     _set_cookie(request, response, FLASH_COOKIE, packed, max_age=_FLASH_SECONDS)
 
@@ -251,7 +259,7 @@ def flash(request: Request, response: Response, message: Message, *, kind: str =
 def read_flash(request: Request) -> Mapping[str, Any] | None:
     """`kind` and `text` of what the page before left. Only what we sealed ourselves, in words of our own catalogue,
     is said: a cookie planted by somebody else cannot put words into the bureau's mouth."""
-    packed = request.cookies.get(FLASH_COOKIE)
+    packed = request.cookies.get(own_cookie(_settings(request), FLASH_COOKIE))
     if not packed:
         return None
     try:
@@ -265,12 +273,13 @@ def read_flash(request: Request) -> Mapping[str, Any] | None:
 
 
 def _set_cookie(request: Request, response: Response, name: str, value: str, *, max_age: int) -> None:
+    settings = _settings(request)
     response.set_cookie(
-        name,
+        own_cookie(settings, name),
         value,
         max_age=max_age,
         path="/",
         httponly=True,
         samesite="lax",
-        secure=_settings(request).cookies_secure,
+        secure=settings.cookies_secure,
     )

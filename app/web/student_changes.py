@@ -23,7 +23,7 @@ from app.door.forms import Form, Submitted, blank
 from app.door.sessions import Db, ReadDb
 from app.door.side import at_once
 from app.registry import changes, places, record, versions
-from app.registry.forms import ChangeForm, EnrolmentForm
+from app.registry.forms import ERASABLE, ChangeForm, EnrolmentForm
 from app.registry.models import Student
 from app.registry.students import get_student
 from app.web.desk import choices
@@ -53,6 +53,7 @@ def _change_page(request: Request, actor: Actor, student_id: str, db: Session, f
         form=form,
         student=student,
         masks=record.masks_of(student),
+        stored=[(name, PROTECTED_LABELS[name]) for name in ERASABLE if getattr(student, name)],
         overtaken=event,
         differences=_differences(db, actor, student, form) if event else [],
         codes=codes,

@@ -17,6 +17,7 @@ from app.core import clock
 from app.core.identity import make_identity_number
 from app.db import Database
 from app.main import create_app
+from app.registry import desk
 from app.registry.models import Student
 from tests.api.program import Program, make_token
 from tests.factories import COUNTY, create_account, create_school, create_student
@@ -45,6 +46,59 @@ def test_of_requests_with_one_key_at_the_same_time_one_does_the_work_and_all_get
     with fresh_database.read() as look:
         assert look.scalar(select(func.count()).select_from(Student)) == 5
         assert look.scalar(select(func.count()).select_from(IdempotencyKey)) == 5
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("lang", ["en", "zh_CN"])
+def test_while_the_first_request_is_worked_on_a_second_one_with_its_key_is_told_so(
+    fresh_database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, lang: str
+) -> None:
+    """On SQLite nobody else can write meanwhile, whatever the key: there the second one is told to come again."""
+    with fresh_database.write() as db:
+        school = create_school(db)
+        account = create_account(db, Role.COUNTY_OFFICER, authority=COUNTY)
+    app, token = create_app(settings, fresh_database), make_token(fresh_database, account)
+    first, second = Program(app, token, lang=lang), Program(app, token, lang=lang)
+    body = {
+        "document_type": "1", "document_number": make_identity_number("431199", date(2015, 3, 4), 700),
+        "name": "盘小一", "ethnicity": "13", "school": school.public_id, "grade": "X5", "class_no": "1",
+        "boarding": "1", "since": "2026-09-01",
+    }  # fmt: skip
+    at_work, go_on = threading.Event(), threading.Event()
+    right = desk.register
+
+    def held(*given: Any, **named: Any) -> Any:
+        at_work.set()
+        assert go_on.wait(timeout=120)
+        return right(*given, **named)
+
+    monkeypatch.setattr(desk, "register", held)
+    thread = threading.Thread(
+        target=lambda: first.post("/students", body, key="one-key-for-both", status=None)  # type: ignore[arg-type]
+    )
+    thread.start()
+    try:
+        assert at_work.wait(timeout=60)
+        told = second.post("/students", body, key="one-key-for-both", status=None)  # type: ignore[arg-type]
+        seen = (second.response.status_code, told["code"])
+        with fresh_database.read() as look:
+            assert look.scalar(select(func.count()).select_from(Student)) == 0
+    finally:
+        go_on.set()
+        thread.join(timeout=120)
+    if fresh_database.dialect == "postgresql":
+        assert seen == (409, "idempotency-key-in-flight")
+        assert told["detail"].startswith({"en": "A request with this key", "zh_CN": "带此键的请求"}[lang])
+    else:
+        assert seen == (503, "unavailable")
+        assert int(second.response.headers["retry-after"]) > 0
+    assert first.response.status_code == 201, first.response.text
+    second.post("/students", body, key="one-key-for-both", status=201)
+    assert second.response.content == first.response.content
+    assert second.response.headers["idempotent-replayed"] == "true"
+    with fresh_database.read() as look:
+        assert look.scalar(select(func.count()).select_from(Student)) == 1
+        assert look.scalar(select(func.count()).select_from(IdempotencyKey)) == 1
 
 
 @pytest.mark.race

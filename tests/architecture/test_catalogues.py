@@ -27,10 +27,14 @@ PYTHON_MARKERS = {"_m": 1, "_mn": 2, "_": 1, "gettext": 1, "ngettext": 2, "Messa
 CJK_MAY_STAND_IN = (
     "app/locales/",
     "app/demo/",
+    "app/access/common_passwords.py",
     "app/core/codes/",
     "app/core/text.py",
     "app/core/identity/",
+    "app/exchange/words.py",
     "app/registry/codes",
+    "app/registry/imports/fields.py",
+    "app/registry/imports/words.py",
     "app/payouts/codes.py",
     "app/sponsorship/aliases.py",
 )

@@ -52,7 +52,8 @@ class Asking:
         async def receive() -> dict[str, Any]:
             if pending:
                 return pending.pop()
-            return {"type": "http.disconnect"}
+            await asyncio.Event().wait()  # stays to the end: who hangs up gets no list that is sent in parts
+            raise AssertionError
 
         async def send(message: Any) -> None:
             sent.append(message)

@@ -15,10 +15,13 @@ from sqlalchemy.orm import Session
 from app.access.models import Account, ApiToken, LoginSession
 from app.access.permissions import Role
 from app.audit.models import AuditEvent
+from app.core import clock
 from app.core.actor import ScopeKind
+from app.exchange.models import ImportRun, ImportState
 from app.jobs.models import Job
 from app.ledger.models import Entry, Posting
 from app.payouts.models import PayoutBatch, PayoutFile, PayoutFileKind, PayoutLine, ResultRow, RowOutcome
+from app.registry.imports.runs import BookNotes
 from app.registry.models import Authority, Guardian, Guardianship, HardshipFact, School, Student
 from app.sponsorship.models import (
     Agreement,
@@ -76,7 +79,7 @@ PARAMETERS: Final = {
     "entry": "entry", "seq": "event", "session": "session", "token_id": "token", "token": "token",
     "public_id": "account", "account_id": "staff", "batch_id": "batch", "line_id": "line",
     "disbursement_id": "disbursement", "agreement_id": "agreement", "instalment_id": "instalment",
-    "file_id": "file",
+    "file_id": "file", "import_id": "import",
 }  # fmt: skip
 
 
@@ -133,6 +136,7 @@ def _selects() -> dict[tuple[str, ...], Select[Any]]:
         ("staff",): select(Account.public_id, null(), null(), Account.sponsor_id, null()).where(
             Account.sponsor_id.is_not(None)
         ),
+        ("import",): _placed(ImportRun.public_id, of=ImportRun),
         ("job",): select(Job.public_id, null(), null(), null(), Job.account_id),
         ("session",): select(LoginSession.public_id, null(), null(), null(), LoginSession.account_id),
         ("token",): select(ApiToken.public_id, null(), null(), null(), ApiToken.account_id),
@@ -198,6 +202,8 @@ def people(city: DemoCity) -> World:
         world.askers = list(_askers(db))
         for asker in world.askers:
             db.add(Job(account_id=asker.account.id, **_idle_job(asker)))
+            if asker.role in (Role.SCHOOL_OFFICER, Role.COUNTY_OFFICER, Role.CITY_OFFICER):
+                db.add(_checked_import(db, asker))
         # A row that belongs to no line, in a file of the bank: nobody has looked at it yet.
         file = db.scalars(
             select(PayoutFile).where(PayoutFile.kind == PayoutFileKind.RESULT).order_by(PayoutFile.id)
@@ -256,6 +262,18 @@ def _in_order(statement: Select[Any]) -> Select[Any]:
 
 def _idle_job(asker: Asker) -> dict[str, Any]:
     return {"kind": "nothing", "state": "done", "payload": b"", "key": f"idle-{asker.name}"}
+
+
+def _checked_import(db: Session, asker: Asker) -> ImportRun:
+    """A table that this office has sent: of its school, of its county, of the city."""
+    school = db.get(School, asker.school) if asker.school else None
+    city = db.scalars(select(Authority.code).where(Authority.kind == "city")).one()
+    place = school.authority_code if school else asker.authority or city
+    return ImportRun(
+        kind="students", state=ImportState.CHECKED, authority_code=place,
+        school_id=asker.school, account_id=asker.account.id, file_name="table.csv", sha256=bytes(32),
+        since=clock.today(), book=BookNotes().pack(),
+    )  # fmt: skip
 
 
 def _target(row: Any) -> Target:

@@ -132,6 +132,50 @@ class TestKeysOfADemo:
         assert any("those of a demo" in problem for problem in elsewhere.problems())
 
 
+class TestTheWayToTheDatabase:
+    @pytest.mark.parametrize("name", ["database_url", "owner_database_url"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql+psycopg://u:secret-word@db.example.cn/d",
+            "postgresql://u:secret-word@10.0.0.7/d?sslmode=require",
+            "postgresql://u:secret-word@db.example.cn/d?sslmode=verify-ca",
+            "postgresql://u:secret-word@[2001:db8::7]/d",
+            "postgresql://u:secret-word@/d?host=10.0.0.7",
+            "postgresql://u:secret-word@db/d?hostaddr=10.0.0.7",
+            "postgresql://u:secret-word@/d?host=db&host=db.example.cn",
+        ],
+    )
+    def test_in_clear_to_another_machine_keeps_production_from_starting(
+        self, tmp_path: Path, name: str, url: str
+    ) -> None:
+        production = _production(tmp_path, **{name: url})
+        (problem,) = production.problems()
+        assert problem.startswith(f"ZHUXUE_{name.upper()} leads to another machine: add ?sslmode=verify-full")
+        assert "secret-word" not in problem
+        assert _production(tmp_path, mode=Mode.DEMO, **{name: url}).problems() == []
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://u:p@db.example.cn/d?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+            "postgresql://u:p@127.0.0.1/d", "postgresql://u:p@[::1]/d", "postgresql://u:p@localhost/d",
+            "postgresql://u:p@/d?host=/run/postgresql", "postgresql://u:p@/d", "postgresql://u:p@db/d",
+            "sqlite:////data/zhuxue.db", "",
+        ],
+    )  # fmt: skip
+    def test_encrypted_to_a_server_that_proves_itself_or_on_this_machine_it_may(
+        self, tmp_path: Path, url: str
+    ) -> None:
+        assert _production(tmp_path, database_url=url).problems() == []
+
+
+def _production(folder: Path, **values: Any) -> Settings:
+    own = {key: SecretStr(value) for key, value in fresh_keys().items()}
+    wanted = {"mode": Mode.PRODUCTION, "public_url": "https://zhuxue.example.cn", "secure_cookies": True}
+    return make_settings(folder, **(wanted | own | values))
+
+
 class TestTheCommandLine:
     @pytest.fixture(autouse=True)
     def _nothing_is_set(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,6 +276,30 @@ class TestTheCommandLine:
         self.refused("verify")
         self.refused("migrate")
         assert file.read_text().startswith("not a database")
+
+    @pytest.mark.parametrize("command", ["serve", "demo"])
+    @pytest.mark.parametrize("port", ["99999", "-1"])
+    def test_with_a_port_that_cannot_be(self, tmp_path: Path, command: str, port: str) -> None:
+        assert "--port" in self.refused(command, "--port", port)
+        assert not (tmp_path / "data").exists()
+
+    def test_a_setting_that_is_none_is_named_with_its_nearest(
+        self, fresh_database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _environment(monkeypatch, settings, fresh_database.url.render_as_string(hide_password=False))
+        monkeypatch.setenv("ZHUXUE_TEST_PICTURES", "x")
+        complete = CliRunner().invoke(app, ["config", "check"])
+        assert (complete.exit_code, complete.stdout) == (0, "The settings are complete.\n")
+        monkeypatch.setenv("ZHUXUE_SECOND_FACTOR_ROLE", "none")
+        monkeypatch.setenv("ZHUXUE_NOSUCH", "secret-word")
+        told = CliRunner().invoke(app, ["config", "check"])
+        assert told.exit_code == 1
+        assert told.stdout.splitlines() == [
+            "ZHUXUE_NOSUCH is not a setting and has no effect: remove it, or give it another name.",
+            "ZHUXUE_SECOND_FACTOR_ROLE is not a setting and has no effect: did you mean ZHUXUE_SECOND_FACTOR_ROLES?",
+        ]
+        monkeypatch.setenv("ZHUXUE_INDEX_KEY", "")
+        assert "ZHUXUE_NOSUCH is not a setting" in self.refused("serve")
 
     @pytest.mark.parametrize("day", ["0001-01-01", "1899-12-31", "2009-12-31", "9999-12-31"])
     def test_a_demo_of_a_day_that_cannot_be(self, tmp_path: Path, day: str) -> None:

@@ -58,7 +58,9 @@ def _begin(at: str) -> None:
     os.dup2(nothing, 2)
 
 
-def _serve(settings: Settings, listener: socket.socket, at: str, without: str) -> None:
+def _serve(
+    settings: Settings, listener: socket.socket, at: str, without: str, first: Callable[[], None] | None
+) -> None:
     import uvicorn
 
     from app.main import create_app
@@ -66,13 +68,17 @@ def _serve(settings: Settings, listener: socket.socket, at: str, without: str) -
 
     _begin(at)
     take_away(without)
+    if first:
+        first()
     config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, server_header=False)
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _work(settings: Settings, at: str) -> None:
+def _work(settings: Settings, at: str, knows: str) -> None:
     from app.serve import run_worker
 
+    if knows:
+        importlib.import_module(knows)
     _begin(at)
     run_worker(settings)
 
@@ -98,20 +104,22 @@ class Processes:
     started: list[BaseProcess] = field(default_factory=list)
     commands: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def server(self, at: str = "", *, without: str = "") -> Server:
-        """A server that dies at the crash point `at`, or runs `without` one of its guards."""
+    def server(self, at: str = "", *, without: str = "", first: Callable[[], None] | None = None) -> Server:
+        """A server that dies at the crash point `at`, or runs `without` one of its guards, or does something `first`
+        (a function of a module, so that it can be sent to the process)."""
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen(256)
         port = int(listener.getsockname()[1])
         with listener:
-            process = self._start(_serve, self.settings, listener, at, without)
+            process = self._start(_serve, self.settings, listener, at, without, first)
         server = Server(self.settings, self.database, port, process)
         server.wait()
         return server
 
-    def worker(self, at: str = "") -> BaseProcess:
-        return self._start(_work, self.settings, at)
+    def worker(self, at: str = "", *, knows: str = "") -> BaseProcess:
+        """`knows`: a module with handlers of the test's own."""
+        return self._start(_work, self.settings, at, knows)
 
     def demo(self, at: str, *, size: int, as_of: date) -> BaseProcess:
         return self._start(_build, self.settings, size, as_of, at)
@@ -178,6 +186,7 @@ class Answer:
     location: str
     text: str
     cookies: dict[str, str]
+    head: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -216,6 +225,7 @@ class Client:
     cookies: dict[str, str] = field(default_factory=dict)
     address: str = "127.0.0.1"
     """Where this visitor comes from; the whole of 127.0.0.0/8 is this machine."""
+    language: str = "en"
 
     @classmethod
     def of(cls, settings: Settings, database: Database, account: Account) -> Client:
@@ -260,14 +270,14 @@ class Client:
         """As a program does it: JSON, a bearer token, a key for each request."""
         headers = {
             "Host": f"127.0.0.1:{server.port}", "Authorization": f"Bearer {bearer}", "Idempotency-Key": key,
-            "Content-Type": "application/json", "Connection": "close",
+            "Content-Type": "application/json", "Accept-Language": self.language, "Connection": "close",
         }  # fmt: skip
         return _exchange(server.port, "POST", path, headers, json.dumps(body), self.address)
 
     def _headers(self, server: Server) -> dict[str, str]:
         return {
             "Host": f"127.0.0.1:{server.port}", "Origin": f"http://127.0.0.1:{server.port}",
-            "Cookie": self._cookie(), "Accept-Language": "en", "Connection": "close",
+            "Cookie": self._cookie(), "Accept-Language": self.language, "Connection": "close",
         }  # fmt: skip
 
     def _take(self, answer: Answer) -> Answer:
@@ -291,7 +301,8 @@ def _exchange(
         connection.close()
     set_cookies = response.headers.get_all("set-cookie") or []
     cookies = dict(re.match(r"([^=]+)=([^;]*)", one).groups() for one in set_cookies)  # type: ignore[union-attr]
-    return Answer(response.status, response.headers.get("location", ""), text, cookies)
+    head = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status, head.get("location", ""), text, cookies, head)
 
 
 @contextlib.contextmanager

@@ -5,11 +5,12 @@ A checker that stays silent without the guard proves nothing with it.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, event, text, update
+from sqlalchemy import Engine, event, text, true, update
 from sqlalchemy.orm import Session
 
 from app.db import Database
@@ -115,6 +116,32 @@ def _files_may_come_twice() -> None:
     results._refuse_second = lambda *_: None
 
 
+def _money_is_taken_back_again() -> None:
+    """Whoever comes second finds the allocation standing still, and takes its sum off both sides once more."""
+    from app.core.errors import Conflict
+    from app.sponsorship import deallocations
+
+    def forgiving(guarded: Callable[..., Any]) -> Callable[..., None]:
+        def verb(*given: Any) -> None:
+            with contextlib.suppress(Conflict):
+                guarded(*given)
+
+        return verb
+
+    def lower(db: Session, side: Any, key: int, amount_fen: int) -> tuple[int, int]:
+        row = db.execute(
+            update(side).where(side.id == key).values(allocated_fen=side.allocated_fen - amount_fen)
+            .returning(side.allocated_fen, side.amount_fen).execution_options(synchronize_session=False)
+        ).one()  # fmt: skip
+        return row.allocated_fen, row.amount_fen
+
+    deallocations.stands = lambda *_: true()
+    deallocations._lower = lower
+    for name in ("_mark", "_cancel_payables", "_book"):
+        setattr(deallocations, name, forgiving(getattr(deallocations, name)))
+    _no_checks()
+
+
 _GUARDS: dict[str, Callable[[], None]] = {
     "form token": _forms_are_not_used_up,
     "version": _no_version,
@@ -123,5 +150,6 @@ _GUARDS: dict[str, Callable[[], None]] = {
     "state": _steps_do_not_compare,
     "cap": _remittances_have_no_end,
     "digest": _files_may_come_twice,
+    "taken back": _money_is_taken_back_again,
 }
 __all__ = ["drop_check", "drop_index", "take_away"]

@@ -180,7 +180,8 @@ class TestMethods:
                 reply = officer.http.request(method, path, headers=ORIGIN)
                 assert reply.status_code in (403, 404, 405), f"{method} {path}: {reply.status_code}"
             head = officer.http.head(path)
-            assert head.status_code < 500
+            # The test holds the database's only connection: whoever asks for another one is told that it is away.
+            assert head.status_code < 500 or path == "/readyz"
             assert not head.content
 
     @pytest.mark.parametrize(

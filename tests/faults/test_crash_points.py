@@ -58,6 +58,7 @@ from tests.faults.stories import (
     signing_up,
     taking_back,
 )
+from tests.faults.test_import_kills import POINTS as IMPORT_POINTS
 from tests.faults.until import until
 
 pytestmark = pytest.mark.fault
@@ -86,7 +87,7 @@ SERVER: dict[str, tuple[Callable[[Teller], Story], int]] = {
     "log.direct": (handing_over, 1),
 }
 WORKER = {"job.leased": 1, "job.worked": 2, "job.stored": 2}
-OTHERS = {"demo.chunk"}
+OTHERS = {"demo.chunk", *IMPORT_POINTS}
 
 
 def _points(folder: Path) -> Iterator[str]:

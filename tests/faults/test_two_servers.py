@@ -393,13 +393,19 @@ class Contest:
     """Found out only when both are at it at the same moment, which two writers on SQLite never are."""
 
 
+def _no_floor(database: Database) -> None:
+    """What is allocated may fall below zero."""
+    drop_check(database, "remittance", "ck_remittance_used_within")
+    drop_check(database, "instalment", "ck_instalment_allocated_within")
+
+
 CONTESTS = (
     Contest(places, 30, weaken=lambda database: drop_index(database, "uq_claim_live")),
     Contest(shares, 24, weaken=lambda database: drop_index(database, "uq_claim_live")),
     Contest(carts, 24, weaken=lambda database: drop_index(database, "uq_claim_live")),
     Contest(allocation, 24, "cap", lambda database: drop_check(database, "remittance", "ck_remittance_used_within"),
             overlaps=True),
-    Contest(take_back, 24),
+    Contest(take_back, 24, "taken back", _no_floor),
     Contest(preparation, 24, "taking", lambda database: drop_index(database, "uq_payout_line_live"), overlaps=True),
     Contest(release, 24, "state"),
     Contest(results, 8, "digest", lambda database: drop_index(database, "uq_payout_file_result")),

@@ -62,7 +62,7 @@ def test_a_planted_flash_says_nothing(content: object) -> None:
     plain = json.dumps(content).encode()
     for planted in (plain, key_ring().seal("flash", plain)):
         packed = base64.urlsafe_b64encode(planted).decode()
-        assert render.read_flash(request_of(cookie=f"flash={packed}")) is None
+        assert render.read_flash(request_of(cookie=f"__Host-flash={packed}")) is None
 
 
 def test_a_flash_in_clear_or_sealed_for_another_place_or_changed_says_nothing() -> None:
@@ -72,9 +72,9 @@ def test_a_flash_in_clear_or_sealed_for_another_place_or_changed_says_nothing() 
               sealed[:9], b"\x01", b"\x01\x01\xff", b"")  # fmt: skip
     for planted in others:
         packed = base64.urlsafe_b64encode(planted).decode()
-        assert render.read_flash(request_of(cookie=f"flash={packed}")) is None
+        assert render.read_flash(request_of(cookie=f"__Host-flash={packed}")) is None
     packed = base64.urlsafe_b64encode(sealed).decode()
-    assert render.read_flash(request_of(cookie=f"flash={packed}")) is not None
+    assert render.read_flash(request_of(cookie=f"__Host-flash={packed}")) is not None
 
 
 def test_a_flash_cannot_be_read_on_the_way() -> None:

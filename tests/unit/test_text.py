@@ -144,6 +144,8 @@ class TestSearch:
             ("ｚｍ", QueryKind.LATIN, "zm"),
             ("g431199", QueryKind.CODE, "G431199"),
             ("４３１１ ９９", QueryKind.CODE, "431199"),
+            ("<script>alert(1)</script>", QueryKind.EMPTY, ""),
+            ("zhang_3", QueryKind.EMPTY, ""),
         ],
     )
     def test_a_search_is_told_apart_by_what_it_is_written_in(self, typed, kind, text):

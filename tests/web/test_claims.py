@@ -92,6 +92,16 @@ class TestClaims:
         db.commit()
         assert "Two letters crossed." in visitor_of(account).get("/places/mine")
 
+    def test_of_several_the_one_that_was_left_out_is_named(self, db: Session, officer: Browser) -> None:
+        decided, waiting = confirmed(db), confirmed(db)
+        claims.refuse(db, city(db), decided, reason="Two letters crossed.")
+        db.commit()
+        alias = db.get_one(Place, decided.place_id).alias
+        text = officer.post(
+            "/claims", {"claim": [decided.public_id, waiting.public_id], "action": "approve"}, follow=True
+        )
+        assert re.search(rf"1 decided; 1 not\. {alias}: \w", visible_text(text))
+
     def test_nothing_ticked_and_nonsense_are_answered(self, officer: Browser) -> None:
         officer.post("/claims", {"action": "approve"}, status=422, form_path="/introductions/new")
         officer.post("/claims", {"action": "burn", "claim": "x"}, status=422, form_path="/introductions/new")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -143,6 +145,17 @@ def test_a_token_is_good_for_one_spelling_only(visitor: Browser, database: Datab
     for other in (token + "=", token + "\n", token[:10] + "!" + token[10:], token.rstrip("=")):
         assert _post(visitor, OURS, token=other).status_code == 403
     assert _people(database) == 1
+
+
+@pytest.mark.parametrize(("hours", "status"), [(11.9, 303), (12.1, 403), (-0.1, 403)])
+def test_a_token_is_good_for_twelve_hours(
+    visitor: Browser, database: Database, monkeypatch: pytest.MonkeyPatch, hours: float, status: int
+) -> None:
+    """Counted from the page that it stands on; one of tomorrow is none either."""
+    token, now = visitor.token("/lab"), time.time()
+    monkeypatch.setattr("app.door.tokens.time", SimpleNamespace(time=lambda: now + hours * 3600))
+    assert _post(visitor, OURS, token=token).status_code == status
+    assert _people(database) == (1 if status == 303 else 0)
 
 
 def test_the_second_click_gets_the_result_of_the_first(visitor: Browser, database: Database) -> None:

@@ -75,6 +75,42 @@ class TestRegister:
         assert 'value="盘小妹"' in page
         assert re.search(r'<option value="1" selected>', page)
 
+    def test_another_number_overwrites_what_the_first_one_filled_in(self, desk: Browser) -> None:
+        other = make_identity_number("431199", date(2016, 7, 8), 322)
+        born_first = typed(do="check", document_number=other, birth_date="2015-03-04", sex="1")
+        page = desk.post("/students/new", born_first, status=200)
+        assert 'value="2016-07-08"' in page
+        assert "2015-03-04" not in page
+        assert re.search(r'<option value="2" selected>', page)
+
+    def test_a_student_number_of_another_identity_number_is_refused_at_its_field(
+        self, desk: Browser, db: Session
+    ) -> None:
+        other = make_identity_number("431199", date(2015, 3, 4), 323)
+        page = desk.post("/students/new", typed(student_number=f"G{other}"), status=422)
+        assert "This student number belongs to another identity number; compare both." in page
+        assert 'href="#f-student_number"' in page
+        desk.post("/students/new", typed(student_number=f"G{NUMBER}"))
+        assert db.scalar(select(func.count()).select_from(Student).where(Student.name == "盘小妹")) == 1
+
+    def test_a_wrong_value_is_removed_by_a_tick(self, desk: Browser, db: Session, school: School) -> None:
+        student = create_student(db, school=school)
+        db.commit()
+        address = f"/students/{student.public_id}/change"
+        given = {
+            "version": student.version, "name": student.name, "document_type": "1", "sex": student.sex,
+            "birth_date": student.birth_date.isoformat(), "ethnicity": student.ethnicity, "left_behind": "0",
+            "health": "1", "disability": "0", "erase": ["phone", "student_number"],
+        }  # fmt: skip
+        both = desk.post(address, given | {"phone": "15412345678"}, status=422)
+        assert "Do one of the two." in both
+        assert re.search(r'name="erase" value="phone" checked', both)
+        desk.post(address, given)
+        db.refresh(student)
+        assert (student.phone, student.student_number, student.student_number_index) == (None, None, None)
+        assert student.address
+        assert 'name="erase" value="phone"' not in desk.get(address)
+
     def test_a_student_is_registered_and_the_page_shows_it(self, desk: Browser, db: Session) -> None:
         page = desk.post("/students/new", typed(phone="15412345678"), follow=True)
         assert "盘小妹 is registered." in page

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
+import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import structlog
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
@@ -15,7 +19,7 @@ from app.access.models import Account
 from app.access.permissions import Role
 from app.config import Mode, Settings
 from app.db import Database
-from app.main import create_app
+from app.main import create_app, set_up_logging
 from app.web.static_files import static_address
 from tests.client import Browser
 from tests.factories import create_account
@@ -57,6 +61,8 @@ def _policy(value: str) -> dict[str, str]:
         ("OPTIONS", "/login", 405),
         ("GET", "/healthz", 200),
         ("GET", "/static/nothing.css", 404),
+        ("GET", "/static/", 404),
+        ("GET", "/.git/config", 404),
         ("GET", "static", 200),
     ],
 )
@@ -80,7 +86,8 @@ def test_every_reply_carries_the_headers(browser: Browser, method: str, path: st
     assert "=()" in headers["permissions-policy"]
     kept = "immutable" if path.startswith("/static/zhuxue") else "no-store"
     assert kept in headers["cache-control"]
-    assert not response.content or headers["content-type"].startswith("text/")
+    kind = headers.get("content-type", "")
+    assert not response.content or (kind.startswith("text/") and kind.endswith("; charset=utf-8"))
     assert "access-control-allow-origin" not in headers
 
 
@@ -102,12 +109,93 @@ def test_only_production_asks_for_https_from_now_on(
     assert reply.headers["strict-transport-security"] == "max-age=63072000; includeSubDomains"
 
 
+def test_every_cookie_of_production_is_bound_to_this_host_and_to_https(
+    database: Database, settings: Settings
+) -> None:
+    """Also one that only remembers a language, a size of letters or a choice of places; and when it is taken back."""
+    strict = settings.model_copy(update={"mode": Mode.PRODUCTION, "public_url": "https://testserver"})
+    visitor = Browser(create_app(strict, database), strict)
+    visitor.http.base_url = "https://testserver"
+    headers = {"Origin": "https://testserver"}
+    token = visitor.token("/login")
+    replies = [
+        visitor.http.get("/login", params={"lang": "en", "size": "large"}),
+        visitor.http.post(
+            "/cart/add",
+            data={"place": "a" * 22, "form_token": token},
+            headers=headers,
+            follow_redirects=False,
+        ),
+    ]
+    visitor.http.cookies.clear()
+    for name in ("flash", "cart"):
+        visitor.http.cookies.set(f"__Host-{name}", "b" * 22)
+    token = visitor.token("/login")
+    replies.append(visitor.http.get("/login"))
+    replies.append(visitor.http.post("/cart/remove", data={"form_token": token}, headers=headers))
+    given = [cookie for reply in replies for cookie in reply.headers.get_list("set-cookie")]
+    assert {"__Host-lang", "__Host-size", "__Host-flash", "__Host-cart"} <= {
+        cookie.partition("=")[0] for cookie in given
+    }
+    for cookie in given:
+        parts = {part.strip().lower() for part in cookie.split(";")[1:]}
+        assert cookie.startswith("__Host-")
+        assert {"secure", "httponly", "samesite=lax", "path=/"} <= parts
+        assert not any(part.startswith("domain") for part in parts)
+
+
+def test_a_cookie_without_its_prefix_is_not_looked_at_in_production(
+    database: Database, settings: Settings
+) -> None:
+    strict = settings.model_copy(update={"mode": Mode.PRODUCTION, "public_url": "https://testserver"})
+    visitor = Browser(create_app(strict, database), strict)
+    for cookie, size in (("size=large", "normal"), ("__Host-size=large", "large")):
+        page = visitor.http.get("/login", headers={"Cookie": cookie}).text
+        assert f'data-size="{size}"' in page
+
+
 @pytest.mark.parametrize("path", ["/lab/fail", "/lab/database-fails"])
 def test_a_failure_tells_its_number_and_nothing_of_its_cause(browser: Browser, path: str) -> None:
     page = browser.get(path, status=500)
     assert re.search(r'<code id="trace">[0-9a-f]{16}</code>', page)
     for word in ("secret words", "RuntimeError", "nothing_given", "Traceback", "sqlalchemy"):
         assert word not in page
+
+
+def test_a_failure_is_written_down_with_its_place_and_without_its_words(browser: Browser) -> None:
+    with capture_logs() as lines:
+        page = browser.get("/lab/fail", status=500)
+    (failure,) = [line for line in lines if line["event"] == "failure"]
+    assert failure["log_level"] == "critical"
+    assert failure["error_type"] == "RuntimeError"
+    assert failure["where"].startswith("lab.py:")
+    assert failure["trace"] in page
+    assert "secret words" not in str(lines)
+
+
+def test_a_line_of_the_log_stays_one_line(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its time says its zone, and nothing that somebody sent can begin a line of its own."""
+    set_up_logging(settings)
+    forged = '/a\r\n{"event": "forged"}\n'
+    structlog.get_logger("zhuxue.request").info("request", path=forged)
+    line, rest = capsys.readouterr().err.split("\n", 1)
+    assert rest == ""
+    told = json.loads(line)
+    assert (told["event"], told["path"]) == ("request", forged)
+    assert told["timestamp"].endswith("Z")
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(
+    settings: Settings, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    set_up_logging(settings)
+    monkeypatch.setattr("sys.stderr", Full())
+    structlog.get_logger("zhuxue.request").info("request")
+    browser.get("/login")
 
 
 def test_what_was_typed_into_an_address_is_not_echoed(browser: Browser) -> None:

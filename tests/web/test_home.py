@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session
 from app.access.permissions import Role
 from app.audit.models import Verification
 from app.core import clock
+from app.sponsorship import claims
 from tests.client import Browser, visible_text
 from tests.factories import COUNTY, create_account, create_school, create_student
+from tests.places import places_of, published, sponsor_actor
 
 
 def test_the_public_sees_figures_and_a_way_in(browser: Browser, db: Session) -> None:
@@ -21,6 +23,18 @@ def test_the_public_sees_figures_and_a_way_in(browser: Browser, db: Session) -> 
     words = visible_text(browser.get("/"))
     assert "1 student in the registry" in words
     assert "Log in" in words
+
+
+def test_the_figures_are_of_every_open_introduction(browser: Browser, db: Session, visitor_of: Any) -> None:
+    first, second = published(db, places=3), published(db, places=2)
+    claims.hold(db, sponsor_actor(db), places_of(db, first)[0].public_id)
+    finance = create_account(db, Role.FINANCE)
+    db.commit()
+    words = visible_text(browser.get("/"))
+    assert f"Introductions {first.number}, {second.number} are open" in words
+    assert "5 places, 4 of them free." in words
+    assert f"第{first.number}、{second.number}期推介正在进行" in browser.get("/", lang="zh")
+    assert "4 free places in the open introductions" in visible_text(visitor_of(finance).get("/"))
 
 
 @pytest.mark.parametrize("role", list(Role))

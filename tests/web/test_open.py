@@ -161,6 +161,34 @@ class TestClaiming:
         assert "2 students are claimed" in text
         assert "Waiting for the bureau" in text
 
+    def test_nothing_ticked_is_refused(self, db: Session, visitor_of: Any) -> None:
+        visitor = visitor_of(staff_of(db))
+        place = listed_place(db)
+        db.commit()
+        put(visitor, place)
+        visitor.post("/cart", {})
+        text = visitor.post("/places/mine/confirm", {}, form_path="/places/mine", status=422)
+        assert "Tick at least one." in text
+        assert not re.search(r'name="claim" value="[^"]+" checked', text)
+
+    def test_of_several_each_that_was_left_out_is_named_with_its_reason(
+        self, db: Session, visitor_of: Any
+    ) -> None:
+        places = [listed_place(db, alias=f"晨露{n:02}") for n in range(1, 61)]
+        actor = sponsor_actor(db)
+        visitor = visitor_of(create_account(db, Role.SPONSOR, sponsor_id=actor.scope.sponsor_id))
+        held = [claims.hold(db, actor, place.public_id).claim.public_id for place in places[:20]]
+        claims.release(db, actor, claims.get_claim(db, actor, held[0]))
+        db.commit()
+        text = visible_text(
+            visitor.post(
+                "/places/mine/confirm", {"claim": held}, form_path="/places/mine", lang="zh", follow=True
+            )
+        )
+        assert "已认领 0 名；20 名未认领。" in text
+        assert "、".join(place.alias for place in places[1:20]) + "：" in text
+        assert len(visitor.http.cookies.get("flash", "")) < 3_900
+
     def test_another_browser_of_the_same_sponsor_cannot_confirm_but_release(
         self, db: Session, visitor_of: Any
     ) -> None:
@@ -171,10 +199,12 @@ class TestClaiming:
         put(one, place)
         one.post("/cart", {})
         claim = db.scalars(select(Claim)).one()
+        assert re.search(rf'value="{claim.public_id}" checked', one.get("/places/mine"))
+        assert re.search(rf'value="{claim.public_id}">', two.get("/places/mine"))
         text = two.post(
             "/places/mine/confirm", {"claim": [claim.public_id]}, form_path="/places/mine", follow=True
         )
-        assert "begun in another browser" in text
+        assert f"0 claimed; 1 not. {place.alias}: This hold was begun in another browser" in text
         two.post(f"/places/mine/{claim.public_id}/release", {}, form_path="/places/mine")
         db.refresh(claim)
         assert claim.state == ClaimState.RELEASED

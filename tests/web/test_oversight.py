@@ -487,6 +487,26 @@ def test_the_log_is_paged_by_number(auditor: Browser, story: Story) -> None:
     auditor.get("/audit", after="x")
 
 
+def test_the_page_of_an_event_leads_back_to_the_list_as_it_was_filtered(
+    auditor: Browser, story: Story
+) -> None:
+    listed = auditor.get("/audit", area="payouts", since="2026-01-01")
+    told = auditor.get(_links(listed, "/audit/events/")[0])
+    back = next(link for link in _links(told, "/audit?"))
+    assert "area=payouts" in back
+    assert "since=2026-01-01" in back
+    assert set(_links(auditor.get(back), "/audit/events/")) == set(_links(listed, "/audit/events/"))
+
+
+def test_the_page_of_an_entry_s_event_leads_back_to_the_entry(auditor: Browser, story: Story) -> None:
+    listed = auditor.get("/ledger")
+    entry = _links(listed, "/ledger/entries/")[0]
+    told = auditor.get(_links(auditor.get(entry), "/audit/events/")[0])
+    assert entry in _links(told, "/ledger/entries/")
+    other = auditor.get(_links(auditor.get("/audit", area="payouts.batch.released"), "/audit/events/")[0])
+    assert not _links(other, "/ledger/entries/")
+
+
 def test_the_last_verification_and_the_checkpoints_are_shown(
     auditor: Browser, database: Database, story: Story, settings: Any
 ) -> None:

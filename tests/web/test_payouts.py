@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, select, update
 from sqlalchemy.orm import Session
 
 from app.access.models import Account, Person
@@ -21,11 +21,18 @@ from app.core.i18n import _m
 from app.core.money import plain_yuan
 from app.db import Database
 from app.main import create_app
-from app.payouts import resultfile
+from app.payouts import batches, resultfile
 from app.payouts.models import BatchState, PayoutBatch, PayoutFile, PayoutLine
-from app.registry.models import Student
+from app.registry.models import BankAccount, Student
 from tests.client import Browser, visible_text
-from tests.factories import COUNTY, OTHER_COUNTY, create_account, create_school, create_student
+from tests.factories import (
+    COUNTY,
+    OTHER_COUNTY,
+    create_account,
+    create_bank_account,
+    create_school,
+    create_student,
+)
 from tests.payouts import (
     answer,
     answer_to,
@@ -460,6 +467,38 @@ class TestResults:
         visitor_of(people["auditor"]).get("/payouts/aside", lang="zh-CN")
         visitor_of(people["county"]).get("/payouts/aside", status=404)
 
+    def test_a_payment_called_paid_after_its_return_is_held_until_finance_has_decided(
+        self, db: Session, people: dict[str, Account], visitor_of: Any
+    ) -> None:
+        team = create_team(db)
+        batch = create_batch(db, team, BatchState.RELEASED)
+        give_back(db, team, batch, "3017")
+        line = f"/payouts/lines/{lines_of(db, batch)[0].public_id}"
+        county = visitor_of(people["county"])
+        assert "Mark as repaired" in county.get(line)
+        finance = visitor_of(people["finance"])
+        content = answer_to(db, batch, "0000", note="2")
+        text = finance.post(address(batch) + "/results", files={"file": ("second.csv", content)}, follow=True)
+        assert "1 bank row of this batch is kept aside and open" in text
+        assert "of the bank's file second.csv" in text.replace("&#39;", "'")
+        assert "Reconcile the batch" not in text
+        text = county.get(line)
+        assert "is not sent again until finance" in text
+        assert "Mark as repaired" not in text
+        refused = county.post(line + "/repair", form_path="/payouts/returned", status=409)
+        assert "is not sent again until finance" in refused
+        row = re.findall(r'href="(/payouts/aside/[^"]+)"', finance.get("/payouts/aside"))[0]
+        assert "It was paid after all" in finance.get(row)
+        assert "Say first which of the two holds" in finance.post(row, {"reason": "letter"}, status=422)
+        refused = finance.post(row, {"reason": " ", "decision": "paid"}, status=422)
+        assert "Write a reason" in refused
+        text = finance.post(row, {"reason": "letter", "decision": "paid"}, follow=True)
+        assert "booked as paid, and the row is dealt with" in text
+        db.expire_all()
+        assert lines_of(db, batch)[0].state == "paid"
+        for path in (row, line, address(batch)):
+            finance.get(path, lang="zh-CN")
+
     def test_a_reconciled_batch_says_what_it_takes_and_shows_what_came_back(
         self, db: Session, people: dict[str, Account], visitor_of: Any
     ) -> None:
@@ -515,6 +554,35 @@ class TestResults:
         batch = create_batch(db, create_team(db), BatchState.RELEASED)
         text = visitor_of(people["finance"]).post(address(batch) + "/results", files=files, status=422)
         assert sentence in text.replace("&#39;", "'")
+
+
+class TestChangedAccounts:
+    def test_checker_and_releaser_see_who_changed_an_account_and_when(
+        self, db: Session, people: dict[str, Account], visitor_of: Any
+    ) -> None:
+        team = create_team(db)
+        first = create_batch(db, team, BatchState.RECONCILED)
+        line = lines_of(db, first)[0]
+        today = clock.today()
+        open_now = (BankAccount.student_id == line.student_id, BankAccount.valid_to.is_(None))
+        db.execute(update(BankAccount).where(*open_now).values(valid_to=today))
+        account = create_bank_account(db, db.get_one(Student, line.student_id))
+        account.recorded_by = people["county"].id
+        payable = create_payable(db, student=db.get_one(Student, line.student_id))
+        again = create_batch(db, team, BatchState.PREPARED, payables=[payable])
+        create_batch(db, team, BatchState.PREPARED)
+        who = db.get_one(Person, people["county"].person_id).name
+        text = visitor_of(people["reviewer"]).get(address(again))
+        assert "Accounts changed since the last payment" in text
+        assert who in text
+        assert account.number not in text
+        batches.check(db, team.reviewer, again)
+        releaser = visitor_of(people["releaser"])
+        text = releaser.get(address(again) + "/release")
+        for word in ("Accounts changed since the last payment", who, f"****{line.account_tail}"):
+            assert word in text
+        releaser.get(address(again) + "/release", lang="zh-CN")
+        assert "Accounts changed" not in releaser.get(address(first))
 
 
 class TestReturned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -120,6 +121,47 @@ def test_last_use_is_noted_on_pages_without_a_database_of_their_own(
         clock.set_clock(None)
     with database.read() as db:
         assert db.scalars(select(LoginSession.seen_at)).one() > before
+
+
+def test_a_page_is_shown_though_its_last_use_cannot_be_noted(
+    visitor: Browser, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk without room people go on reading; a record of a child would still be held back."""
+
+    def no_space(*_: object) -> None:
+        raise OperationalError("UPDATE", None, OSError("disk full"))
+
+    monkeypatch.setattr("app.access.sessions.touch", no_space)
+    try:
+        clock.set_clock(timedelta(minutes=5))
+        visitor.get("/lab/who")
+        assert "nothing is shown" in visitor.get("/lab", read="student-one", status=503)
+    finally:
+        clock.set_clock(None)
+    assert _lines(database) == []
+
+
+def test_a_disk_without_room_is_told_in_words(visitor: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for where in (full, OperationalError("INSERT", None, full)):
+
+        def no_space(*_: object, where: Exception = where) -> None:
+            raise where
+
+        with monkeypatch.context() as patch:
+            patch.setattr("app.db.WriteSession.commit", no_space)
+            page = visitor.post("/lab", {"name": "made"}, status=503)
+        assert "the disk of this service is full, or may not be written" in page
+
+
+def test_another_failure_of_the_system_is_no_full_disk(
+    visitor: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file")
+
+    monkeypatch.setattr("app.db.WriteSession.commit", missing)
+    assert "number below" in visitor.post("/lab", {"name": "made"}, status=500)
 
 
 def test_a_sleeping_database_is_told_in_words(visitor: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,9 +97,35 @@ def test_reach_is_given_by_codes(run, fresh_database: Database) -> None:  # type
     assert len(run("list", "--role", "county_officer").output.splitlines()) == 1
 
 
+def test_a_number_of_a_person_is_no_name(run, fresh_database: Database) -> None:  # type: ignore[no-untyped-def]
+    refused = run("create", "first.admin", "--role", "administrator", "--name", "x13812345678")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "phone number" in refused.stderr
+    assert run("list").output == ""
+
+
 def test_disable_once(run, fresh_database: Database) -> None:  # type: ignore[no-untyped-def]
     run("create", "first.admin", "--role", "administrator", "--name", "Li")
+    run("create", "second.admin", "--role", "administrator", "--name", "Pan")
     assert run("disable", "First.Admin", "--reason", "left").exit_code == 0
     assert _account(fresh_database, "first.admin").state == "disabled"
     assert run("disable", "first.admin").exit_code == 1
     assert run("disable", "nobody.here").exit_code == 1
+
+
+def test_the_last_administrator_is_disabled_by_force_alone_and_enabled_again(  # type: ignore[no-untyped-def]
+    run, fresh_database: Database
+) -> None:
+    run("create", "first.admin", "--role", "administrator", "--name", "Li")
+    refused = run("disable", "first.admin")
+    assert refused.exit_code == 1
+    assert "the only administrator" in refused.stderr
+    assert _account(fresh_database, "first.admin").state == "active"
+    assert run("enable", "first.admin").exit_code == 1
+    assert run("disable", "first.admin", "--force").exit_code == 0
+    assert run("enable", "First.Admin").exit_code == 0
+    assert _account(fresh_database, "first.admin").state == "active"
+    assert run("enable", "nobody.here").exit_code == 1
+    with fresh_database.read() as db:
+        tags = db.scalars(select(AuditEvent.tag).order_by(AuditEvent.seq)).all()
+    assert tags == ["access.account.created", "access.account.disabled", "access.account.enabled"]

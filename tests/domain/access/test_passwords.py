@@ -35,7 +35,7 @@ def test_a_password_beyond_the_cap_is_no_match_even_where_its_beginning_is() -> 
 @pytest.mark.parametrize(
     "password",
     ["short", "x" * 129, "12345678", "87654321", "Password123", "woaini1314", "zzzzzzzzzz", "officer.li",
-     "Officer.Li2026", "il.reciffo"],
+     "Officer.Li2026", "il.reciffo", "ZhuXue_2027", "!!yongzhou!!", "教育局20270901"],
 )  # fmt: skip
 def test_refused_passwords(password: str) -> None:
     assert passwords.fault_of(password, login="officer.li") is not None

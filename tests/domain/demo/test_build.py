@@ -128,7 +128,7 @@ def test_eleven_closed_introductions_carry_697_students_and_884560_yuan(demo_cit
     with demo_city.database.read() as db:
         figures = public_figures(db)
         assert (figures.introductions, figures.sponsored, figures.paid_fen) == (11, 697, 88_456_000)
-        assert (figures.open_number, figures.open_places) == (12, 60)
+        assert (figures.open_numbers, figures.open_places) == ((12,), 60)
         settled = select(Introduction.id).where(Introduction.state == IntroductionState.SETTLED)
         assert db.scalar(select(func.count()).select_from(settled.subquery())) == 11
         paid = db.scalar(

@@ -166,10 +166,12 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_a_taken_port_means_the_next_one() -> None:
+def test_a_taken_port_is_refused_and_only_a_demo_takes_another() -> None:
     with listen("127.0.0.1", 0) as first:
         taken = first.getsockname()[1]
-        with listen("127.0.0.1", taken) as second:
+        with pytest.raises(CannotStart, match=f"Port {taken} on 127.0.0.1 cannot be taken: another program"):
+            listen("127.0.0.1", taken)
+        with listen("127.0.0.1", taken, ports=50) as second:
             assert taken < second.getsockname()[1] < taken + 50
 
 

@@ -144,4 +144,4 @@ def test_looking_at_many_takes_as_many_queries_as_looking_at_one(db: Session) ->
             event.remove(engine, "before_cursor_execute", note)
         return len(seen)
 
-    assert queries(1) == queries(12) == 4
+    assert queries(1) == queries(12) == 5

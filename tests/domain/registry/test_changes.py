@@ -130,6 +130,27 @@ class TestPersonalData:
         assert set(refused.value.fields) == {"document_number"}
         db.rollback()
 
+    def test_a_student_number_may_lag_but_no_other_one_is_taken(self, db: Session) -> None:
+        student = create_student(db)
+        lagging, stranger = student.student_number, create_student(db)
+        corrected = make_identity_number("431199", student.birth_date, 990 + int(student.sex))
+        form = change_form(student, document_number=corrected, student_number=lagging, sex=None)
+        changes.change(db, officer(db, student), student, form)
+        assert (student.document_number, student.student_number) == (corrected, lagging)
+        db.flush()  # the new version
+        for other in (f"G{make_identity_number('431199', date(2012, 3, 4), 77)}", stranger.student_number):
+            with pytest.raises(Invalid) as refused:
+                changes.change(db, officer(db, student), student, change_form(student, student_number=other))
+            assert set(refused.value.fields) == {"student_number"}
+
+    def test_what_is_removed_is_told_to_the_log_without_the_value(self, db: Session) -> None:
+        student = create_student(db, phone="10012345679")
+        changes.change(db, officer(db, student), student, change_form(student, erase=["phone"]))
+        db.commit()
+        assert student.phone is None
+        assert "phone" in details(db, student)
+        assert "10012345679" not in details(db, student)
+
     def test_an_auditor_reads_only(self, db: Session) -> None:
         student = create_student(db)
         with pytest.raises(NotPermitted):

@@ -18,7 +18,14 @@ from app.core.errors import Conflict, DomainError, Invalid, NotFound, NotPermitt
 from app.db import Database
 from app.ledger.models import Book, Entry, Posting
 from app.payouts.models import Payable
-from app.sponsorship import agreements, allocations, disbursements, money_checks, remittances
+from app.sponsorship import (
+    agreements,
+    allocations,
+    disbursements,
+    money_checks,
+    remittance_lists,
+    remittances,
+)
 from app.sponsorship.models import Agreement, Allocation, Instalment, Remittance, Sponsor
 from app.sponsorship.references import grouped
 from tests.factories import actor_for
@@ -42,6 +49,13 @@ def all_hold(db: Session) -> bool:
 def record(db: Session, finance: Actor, **given: object) -> Remittance:
     values = {"payer_name": "甲", "received_on": clock.today(), "amount_fen": 60_000, "bank_reference": "R1"}
     return remittances.record_remittance(db, finance, **(values | given))  # type: ignore[arg-type]
+
+
+def test_sponsors_are_offered_in_the_order_in_which_their_names_are_spoken(db: Session) -> None:
+    for name in ("张慧", "白云", "安宁"):
+        create_sponsor(db, name=name)
+    found = remittance_lists.sponsor_options(db, actor_for(db, Role.FINANCE))
+    assert [name for _, name in found if name in ("张慧", "白云", "安宁")] == ["安宁", "白云", "张慧"]
 
 
 class TestRecord:
