@@ -99,7 +99,7 @@ def _answers(content: bytes, question: dict[str, Any], caps: Caps) -> Generator[
     )
     try:
         # It reads everything before it says anything: the two cannot wait for each other.
-        with contextlib.suppress(BrokenPipeError), child.stdin as pipe:  # type: ignore[union-attr]
+        with contextlib.suppress(BrokenPipeError), child.stdin as pipe:  # type: ignore[union-attr] # it was asked for
             pipe.write(json.dumps(asked).encode() + b"\n")
             pipe.write(content)
         for line in _lines(child):
@@ -114,7 +114,7 @@ def _answers(content: bytes, question: dict[str, Any], caps: Caps) -> Generator[
     finally:
         child.kill()
         child.wait()
-        child.stdout.close()  # type: ignore[union-attr]
+        child.stdout.close()  # type: ignore[union-attr] # it was asked for
 
 
 def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
@@ -126,7 +126,7 @@ def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
     while True:
         if not waiting.poll(_SILENCE * 1000):
             return
-        part = said.read1(_PART)  # type: ignore[attr-defined]
+        part = said.read1(_PART)  # type: ignore[attr-defined] # a pipe of bytes is buffered
         if not part:
             return
         rest += part

@@ -79,18 +79,18 @@ def _rows(source: Source, place: int, first: int | None, caps: Caps) -> Iterator
 def _source(found: Found, content: bytes, caps: Caps) -> Source:
     """Each reader is loaded only when it is needed: a text file does without the workbook library."""
     if found.kind in ("csv", "tsv"):
-        from app.exchange.child.delimited import Delimited  # noqa: PLC0415
+        from app.exchange.child.delimited import Delimited  # noqa: PLC0415 - each kind loads its own
 
         return Delimited(content, found, caps)
     if found.kind == "html":
-        from app.exchange.child.webpage import WebPage  # noqa: PLC0415
+        from app.exchange.child.webpage import WebPage  # noqa: PLC0415 - each kind loads its own
 
         return WebPage(content, found, caps)
     if found.kind == "xml":
-        from app.exchange.child.xmlbook import XmlBook  # noqa: PLC0415
+        from app.exchange.child.xmlbook import XmlBook  # noqa: PLC0415 - each kind loads its own
 
         return XmlBook(content, found)
-    from app.exchange.child.workbook import Workbook  # noqa: PLC0415
+    from app.exchange.child.workbook import Workbook  # noqa: PLC0415 - each kind loads its own
 
     return Workbook(content)
 

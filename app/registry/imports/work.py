@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.core import clock, crash
-from app.core.actor import SYSTEM, Actor, ScopeKind
+from app.core.actor import SYSTEM, Actor
 from app.core.errors import DomainError, Invalid
 from app.core.i18n import Message, _m, _mn
 from app.db import Database
@@ -32,13 +32,13 @@ from app.jobs.worker import actor_of, chore
 from app.registry import places
 from app.registry.imports import compare, runs
 from app.registry.imports.fields import STUDENTS
-from app.registry.imports.rows import Reader as RowReader
-from app.registry.imports.rows import ReadRow, Remark, Setting
+from app.registry.imports.rows import ReadRow, Remark
 from app.registry.imports.runs import BookNotes
 from app.registry.imports.store import Errand, store_change, store_new
+from app.registry.imports.table import TableReader, within
 from app.registry.imports.workflow import IMPORTS
 from app.registry.models import Student
-from app.registry.places import Places, SchoolName
+from app.registry.places import Places
 from app.workflow import advance
 
 CHUNK: Final = 500
@@ -102,7 +102,7 @@ def check_import(task: Task) -> None:
     if not found.usable:
         _end(task, "ask", notes, sheet=found.name)
         return
-    reader = Reader(actor, known_places, found, school_id)
+    reader = TableReader(actor, known_places, found.matches, school_id)
     reader.resume(task.database, task.payload["run"])
     if not last:
         _keep_notes(task, notes, found.name)
@@ -233,65 +233,7 @@ def _keep_notes(task: Task, notes: BookNotes, sheet: str) -> None:
 # --- Checking ---------------------------------------------------------------------------------
 
 
-class Reader:
-    """Reads rows for one actor: knows the schools within reach and which numbers the table has named already."""
-
-    def __init__(self, actor: Actor, known: Places, found: Found, school_id: int | None) -> None:
-        self.actor, self.places = actor, known
-        schools = [one for one in known.schools.values() if not one.closed and _within(actor, one)]
-        own = known.schools.get(school_id or 0)
-        by_name: dict[str, SchoolName] = {}
-        twice = set()
-        for one in schools:
-            if one.name in by_name:
-                twice.add(one.name)
-            by_name[one.name] = one
-        for name in twice:  # two schools of one name: only the code tells them apart
-            del by_name[name]
-        self.setting = Setting(
-            today=clock.today(), own_school=own, schools={**by_name, **{one.code: one for one in schools}}
-        )
-        self.rows = RowReader(found.matches, self.setting)
-        self.seen: dict[bytes, int] = {}
-
-    def resume(self, database: Database, public_id: str) -> None:
-        """The numbers that were read before the work was interrupted."""
-        with database.read() as db:
-            rows = db.execute(
-                select(ImportRow.identity_index, ImportRow.row_no)
-                .join(ImportRun, ImportRun.id == ImportRow.run_id)
-                .where(ImportRun.public_id == public_id, ImportRow.identity_index.is_not(None))
-                .order_by(ImportRow.row_no)
-            )
-            for index, row_no in rows:
-                self.seen.setdefault(bytes(index or b""), row_no)
-
-    def read(self, rows: Sequence[Row]) -> list[ReadRow]:
-        read = [self.rows.read(row) for row in rows]
-        for row in read:
-            index = compare.identity_of(row.values)
-            if index is None:
-                continue
-            first = self.seen.setdefault(index, row.number)
-            if first != row.number:
-                row.problems.append(
-                    Remark("id_number", "row.duplicate",
-                           _m("Row %(row)s of this table has the same number. Leave one of the two.", row=first),
-                           row.values["id_number"])
-                )  # fmt: skip
-        return read
-
-
-def _within(actor: Actor, school: SchoolName) -> bool:
-    scope = actor.scope
-    if scope.kind is ScopeKind.SCHOOL:
-        return school.id == scope.school_id
-    if scope.kind is ScopeKind.AUTHORITY:
-        return bool(scope.authority_code) and school.authority_code.startswith(scope.authority_code or "?")
-    return scope.kind is ScopeKind.CITY
-
-
-def _stage(task: Task, reader: Reader, chunk: Sequence[Row]) -> None:
+def _stage(task: Task, reader: TableReader, chunk: Sequence[Row]) -> None:
     read = reader.read(chunk)
     with task.step() as step:
         run = _run(step, task)
@@ -348,7 +290,7 @@ def store_import(task: Task) -> None:
         known = places.known(db)
         errand = Errand(
             actor, run.public_id, run.since,
-            {one.code: one for one in known.schools.values() if not one.closed and _within(actor, one)},
+            {one.code: one for one in known.schools.values() if not one.closed and within(actor, one)},
         )  # fmt: skip
         total = run.new + run.changed
     while _store_chunk(task, errand, known, total):
